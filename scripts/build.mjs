@@ -38,8 +38,16 @@ function installIfNeeded() {
 installIfNeeded();
 mkdirSync("dist", { recursive: true });
 say("compiling TypeScript");
-run(process.execPath, [join("node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.build.json"]);
+run(process.execPath, [
+  join("node_modules", "typescript", "bin", "tsc"),
+  "-p",
+  "tsconfig.build.json",
+]);
 say("building the addon");
-execFileSync(process.execPath, [join("scripts", "build-addon.mjs"), ...(quiet ? ["--quiet"] : [])], {
-  stdio: "inherit",
-});
+execFileSync(
+  process.execPath,
+  [join("scripts", "build-addon.mjs"), ...(quiet ? ["--quiet"] : [])],
+  {
+    stdio: "inherit",
+  },
+);

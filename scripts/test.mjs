@@ -11,5 +11,10 @@ function run(args) {
 }
 
 run([join("node_modules", "typescript", "bin", "tsc"), "--noEmit", "-p", "tsconfig.json"]);
-run([join("node_modules", "@biomejs", "biome", "bin", "biome"), "check", "--error-on-warnings", "."]);
+run([
+  join("node_modules", "@biomejs", "biome", "bin", "biome"),
+  "check",
+  "--error-on-warnings",
+  ".",
+]);
 run([join("node_modules", "vitest", "vitest.mjs"), "run", ...process.argv.slice(2)]);
