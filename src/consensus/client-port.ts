@@ -1,0 +1,135 @@
+/**
+ * What a replica sends to clients beside fresh replies: pongs, evictions, and replies again.
+ *
+ * The view shown to clients is the durable log view: a client that learnt a view from the future
+ * would be locked out, since its requests are dropped.
+ */
+import { assert } from "../core/assert.ts";
+import { headerSize, replySlotSize } from "../core/limits.ts";
+import { u64ReadNumber, u128Copy } from "../core/u128.ts";
+import type { Connection, MessageBus } from "../io/message-bus.ts";
+import type { Message, MessagePool } from "../io/message-pool.ts";
+import { sealHeader, sealMessage } from "../wire/build.ts";
+import {
+  Command,
+  EvictionReason,
+  evictionHeader,
+  frame,
+  pingClientHeader,
+  pongClientHeader,
+  replyHeader,
+  requestHeader,
+} from "../wire/header.ts";
+import { clientReleaseMax, clientReleaseMin, ownRelease } from "../wire/release.ts";
+import type { ClientSessions } from "./client-sessions.ts";
+
+export interface ClientPortOptions {
+  readonly bus: MessageBus;
+  readonly replyPool: MessagePool;
+  readonly sessions: ClientSessions;
+  readonly cluster: Uint32Array;
+  readonly replica: number;
+}
+
+/** The parts of the replica's state that clients are shown. */
+export interface ClientPortState {
+  readonly logView: number;
+  readonly commitMax: number;
+}
+
+export class ClientPort {
+  private readonly options: ClientPortOptions;
+  private readonly state: ClientPortState;
+
+  constructor(options: ClientPortOptions, state: ClientPortState) {
+    this.options = options;
+    this.state = state;
+  }
+
+  sendReply(reply: Message): void {
+    this.options.bus.sendToClient(reply.words, replyHeader.word.client, reply);
+  }
+
+  onPingClient(ping: Message, connection: Connection): void {
+    const words = ping.words;
+    const session = u64ReadNumber(words, pingClientHeader.word.session);
+    const clientAt = pingClientHeader.word.client;
+    const known = this.options.sessions.find(words, clientAt) !== -1;
+    if (session !== 0 && !known && this.state.commitMax >= session) {
+      this.evict(words, clientAt, EvictionReason.noSession, connection);
+      return;
+    }
+    const release = words[frame.word.release]!;
+    if (release < clientReleaseMin) {
+      this.evict(words, clientAt, EvictionReason.clientReleaseTooLow, connection);
+    } else if (release > clientReleaseMax) {
+      this.evict(words, clientAt, EvictionReason.clientReleaseTooHigh, connection);
+    } else {
+      this.pong(words, connection);
+    }
+  }
+
+  sendEviction(request: Message, reason: number, connection: Connection): void {
+    this.evict(request.words, requestHeader.word.client, reason, connection);
+  }
+
+  private evict(
+    words: Uint32Array,
+    clientAt: number,
+    reason: number,
+    connection: Connection,
+  ): void {
+    const message = this.frameMessage(Command.eviction);
+    if (message === null) return;
+    u128Copy(message.words, evictionHeader.word.client, words, clientAt);
+    message.bytes[evictionHeader.at.reason] = reason;
+    this.finish(message, connection);
+  }
+
+  private pong(ping: Uint32Array, connection: Connection): void {
+    const message = this.frameMessage(Command.pongClient);
+    if (message === null) return;
+    const from = pingClientHeader.word.pingTimestampMonotonic;
+    const to = pongClientHeader.word.pingTimestampMonotonic;
+    message.words[to] = ping[from]!;
+    message.words[to + 1] = ping[from + 1]!;
+    this.finish(message, connection);
+  }
+
+  /** A bare message of 256 bytes from this replica; null when the pool is empty (clients retry). */
+  private frameMessage(command: number): Message | null {
+    const message = this.options.replyPool.get(headerSize);
+    if (message === null) return null;
+    message.words.fill(0, 0, headerSize / 4);
+    u128Copy(message.words, frame.word.cluster, this.options.cluster, 0);
+    message.words[frame.word.size] = headerSize;
+    message.words[frame.word.view] = this.state.logView;
+    message.words[frame.word.release] = ownRelease;
+    message.bytes[frame.at.command] = command;
+    message.bytes[frame.at.replica] = this.options.replica;
+    return message;
+  }
+
+  private finish(message: Message, connection: Connection): void {
+    sealMessage(message.words, message.bytes, 0);
+    this.options.bus.sendOn(connection, message);
+    this.options.replyPool.unref(message);
+  }
+
+  /** Sends the kept reply of a session again; only its view may have risen since. */
+  repeatReply(slot: number): void {
+    const sessions = this.options.sessions;
+    assert(sessions.replyKept(slot), "the reply of a change is kept");
+    const size = sessions.replySize(slot);
+    const message = this.options.replyPool.get(size);
+    if (message === null) return;
+    const from = slot * replySlotSize;
+    message.bytes.set(sessions.replies.bytes.subarray(from, from + size), 0);
+    if (message.words[frame.word.view]! < this.state.logView) {
+      message.words[frame.word.view] = this.state.logView;
+      sealHeader(message.words, message.bytes, 0);
+    }
+    this.sendReply(message);
+    this.options.replyPool.unref(message);
+  }
+}
