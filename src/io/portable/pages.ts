@@ -1,0 +1,40 @@
+/**
+ * Page-aligned memory without an addon: the memory of a WebAssembly.Memory starts on a page, zeroed.
+ * Each one reserves gigabytes of addresses, so buffers are cut from shared slabs. Nothing is given
+ * back: buffers are made at start and live as long as the process's use of them.
+ */
+import { assert } from "../../core/assert.ts";
+import { sectorSize } from "../../core/limits.ts";
+import type { IoBuffer } from "../io.ts";
+
+const wasmPageSize = 64 * 1024;
+const slabSize = 64 * 1024 * 1024;
+const slabSizeMax = 65_536 * wasmPageSize;
+
+export class PageAllocator {
+  private slab: ArrayBuffer = new ArrayBuffer(0);
+  private used = 0;
+  private count = 0;
+
+  allocate(sizeBytes: number): IoBuffer {
+    assert(Number.isInteger(sizeBytes), "a size is an integer");
+    assert(sizeBytes > 0, "a buffer holds something");
+    const rounded = Math.ceil(sizeBytes / sectorSize) * sectorSize;
+    assert(rounded <= slabSizeMax, "a buffer is within the limit of a memory");
+    if (this.used + rounded > this.slab.byteLength) {
+      const pages = Math.ceil(Math.max(rounded, slabSize) / wasmPageSize);
+      this.slab = new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer;
+      this.used = 0;
+    }
+    const at = this.used;
+    this.used += rounded;
+    const id = this.count;
+    this.count += 1;
+    return {
+      id,
+      sizeBytes,
+      bytes: new Uint8Array(this.slab, at, sizeBytes),
+      words: new Uint32Array(this.slab, at, Math.floor(sizeBytes / 4)),
+    };
+  }
+}
