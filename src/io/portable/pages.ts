@@ -7,6 +7,15 @@ import { assert } from "../../core/assert.ts";
 import { sectorSize } from "../../core/limits.ts";
 import type { IoBuffer } from "../io.ts";
 
+// The compiler's types for it come with those of browsers, which have no place in this project.
+interface WebAssemblyNamespace {
+  readonly Memory: new (size: {
+    initial: number;
+    maximum: number;
+  }) => { readonly buffer: ArrayBuffer };
+}
+const { Memory } = (globalThis as unknown as { WebAssembly: WebAssemblyNamespace }).WebAssembly;
+
 const wasmPageSize = 64 * 1024;
 const slabSize = 64 * 1024 * 1024;
 const slabSizeMax = 65_536 * wasmPageSize;
@@ -23,7 +32,7 @@ export class PageAllocator {
     assert(rounded <= slabSizeMax, "a buffer is within the limit of a memory");
     if (this.used + rounded > this.slab.byteLength) {
       const pages = Math.ceil(Math.max(rounded, slabSize) / wasmPageSize);
-      this.slab = new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer;
+      this.slab = new Memory({ initial: pages, maximum: pages }).buffer;
       this.used = 0;
     }
     const at = this.used;
