@@ -6,17 +6,14 @@
  */
 import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize } from "../core/limits.ts";
-import { u64ReadNumber, u128Copy } from "../core/u128.ts";
+import { u64ReadNumber } from "../core/u128.ts";
 import type { Connection, MessageBus } from "../io/message-bus.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
-import { sealHeader, sealMessage } from "../wire/build.ts";
+import { resealHeader, writeEviction, writePongClient } from "../wire/build.ts";
 import {
-  Command,
   EvictionReason,
-  evictionHeader,
   frame,
   pingClientHeader,
-  pongClientHeader,
   replyHeader,
   requestHeader,
 } from "../wire/header.ts";
@@ -79,39 +76,35 @@ export class ClientPort {
     reason: number,
     connection: Connection,
   ): void {
-    const message = this.frameMessage(Command.eviction);
-    if (message === null) return;
-    u128Copy(message.words, evictionHeader.word.client, words, clientAt);
-    message.bytes[evictionHeader.at.reason] = reason;
+    const message = this.options.replyPool.get(headerSize);
+    if (message === null) return; // The client's retry asks again.
+    const { cluster, replica } = this.options;
+    const view = this.state.logView;
+    writeEviction(
+      message.bytes,
+      message.words,
+      0,
+      words,
+      clientAt,
+      cluster,
+      view,
+      ownRelease,
+      replica,
+      reason,
+    );
     this.finish(message, connection);
   }
 
   private pong(ping: Uint32Array, connection: Connection): void {
-    const message = this.frameMessage(Command.pongClient);
+    const message = this.options.replyPool.get(headerSize);
     if (message === null) return;
-    const from = pingClientHeader.word.pingTimestampMonotonic;
-    const to = pongClientHeader.word.pingTimestampMonotonic;
-    message.words[to] = ping[from]!;
-    message.words[to + 1] = ping[from + 1]!;
+    const { cluster, replica } = this.options;
+    const view = this.state.logView;
+    writePongClient(message.bytes, message.words, 0, ping, 0, cluster, view, ownRelease, replica);
     this.finish(message, connection);
   }
 
-  /** A bare message of 256 bytes from this replica; null when the pool is empty (clients retry). */
-  private frameMessage(command: number): Message | null {
-    const message = this.options.replyPool.get(headerSize);
-    if (message === null) return null;
-    message.words.fill(0, 0, headerSize / 4);
-    u128Copy(message.words, frame.word.cluster, this.options.cluster, 0);
-    message.words[frame.word.size] = headerSize;
-    message.words[frame.word.view] = this.state.logView;
-    message.words[frame.word.release] = ownRelease;
-    message.bytes[frame.at.command] = command;
-    message.bytes[frame.at.replica] = this.options.replica;
-    return message;
-  }
-
   private finish(message: Message, connection: Connection): void {
-    sealMessage(message.words, message.bytes, 0);
     this.options.bus.sendOn(connection, message);
     this.options.replyPool.unref(message);
   }
@@ -127,7 +120,7 @@ export class ClientPort {
     message.bytes.set(sessions.replies.bytes.subarray(from, from + size), 0);
     if (message.words[frame.word.view]! < this.state.logView) {
       message.words[frame.word.view] = this.state.logView;
-      sealHeader(message.words, message.bytes, 0);
+      resealHeader(message.bytes, 0);
     }
     this.sendReply(message);
     this.options.replyPool.unref(message);

@@ -12,12 +12,11 @@
  */
 import { assert } from "../core/assert.ts";
 import { headerSize, messageBodySizeMax, messageSizeMax } from "../core/limits.ts";
-import { u128Copy, u128IsZero } from "../core/u128.ts";
+import { u64ReadNumber, u128Copy, u128IsZero } from "../core/u128.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
-import { checksum } from "../native/checksum.ts";
-import { sealMessage } from "../wire/build.ts";
-import { Command, frame, prepareHeader, replyHeader } from "../wire/header.ts";
+import { ReplyFields, sealHeader, writeReply } from "../wire/build.ts";
+import { frame, prepareHeader, replyHeader } from "../wire/header.ts";
 import { Operation, operationMutates, registerReplyBodySize } from "../wire/operations.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { PrepareRequests } from "./prepare-requests.ts";
@@ -45,13 +44,13 @@ export class Executor {
   private reply: Message;
   private prepare: Message | null = null;
   private onDone: (() => void) | null = null;
-  private readonly contextInput = new Uint32Array(8);
-  private readonly contextBytes = new Uint8Array(this.contextInput.buffer);
+  private readonly fields = new ReplyFields();
   private rerunSlot = -1;
 
   constructor(options: ExecutorOptions) {
     this.options = options;
     this.requests = new PrepareRequests(options.stateMachine);
+    u128Copy(this.fields.cluster, 0, options.cluster, 0);
     const reply = options.replyPool.get(messageSizeMax);
     assert(reply !== null, "the reply pool starts full");
     this.reply = reply;
@@ -140,10 +139,8 @@ export class Executor {
     if (u128IsZero(words, clientAt)) return;
     this.writeReplyHeader(bodySize);
     const sessions = this.options.sessions;
-    const op = this.reply.words[replyHeader.word.op]!;
-    assert(op !== 0 || this.reply.words[replyHeader.word.op + 1] !== 0, "ops start at 1");
     if (operation === Operation.register) {
-      const slot = sessions.register(words, clientAt, this.prepareOp());
+      const slot = sessions.register(words, clientAt, this.fields.op);
       sessions.setReply(slot, this.reply.buffer, true);
     } else {
       // A session that was pushed out meanwhile: the request counts, the bookkeeping is skipped.
@@ -156,46 +153,23 @@ export class Executor {
     this.deliver();
   }
 
-  private prepareOp(): number {
-    const words = this.prepare!.words;
-    return words[prepareHeader.word.op]! + words[prepareHeader.word.op + 1]! * 0x1_0000_0000;
-  }
-
   private writeReplyHeader(bodySize: number): void {
     const prepare = this.prepare;
     assert(prepare !== null, "a prepare is being executed");
     const requests = this.requests;
-    const words = this.reply.words;
-    const bytes = this.reply.bytes;
-    words.fill(0, 0, headerSize / 4);
-    u128Copy(words, frame.word.cluster, this.options.cluster, 0);
-    words[frame.word.size] = headerSize + bodySize;
-    words[frame.word.view] = prepare.words[frame.word.view]!;
-    words[frame.word.release] = requests.release;
-    bytes[frame.at.command] = Command.reply;
-    bytes[frame.at.replica] = prepare.bytes[frame.at.replica]!;
-    const from = requests.requestChecksumAt;
-    u128Copy(words, replyHeader.word.requestChecksum, requests.words, from);
-    u128Copy(words, replyHeader.word.client, requests.words, requests.clientAt);
-    const opLow = prepare.words[prepareHeader.word.op]!;
-    const opHigh = prepare.words[prepareHeader.word.op + 1]!;
-    words[replyHeader.word.op] = opLow;
-    words[replyHeader.word.op + 1] = opHigh;
-    words[replyHeader.word.commit] = opLow;
-    words[replyHeader.word.commit + 1] = opHigh;
-    words[replyHeader.word.timestamp] = requests.timestamp[0]!;
-    words[replyHeader.word.timestamp + 1] = requests.timestamp[1]!;
-    words[replyHeader.word.request] = requests.request;
-    bytes[replyHeader.at.operation] = requests.operation;
-    // The context never covers the body, so that a query that runs again answers with the same.
-    const input = this.contextInput;
-    u128Copy(input, 0, requests.words, from);
-    input[4] = opLow;
-    input[5] = opHigh;
-    input[6] = requests.timestamp[0]!;
-    input[7] = requests.timestamp[1]!;
-    checksum(bytes, replyHeader.at.context, this.contextBytes, 0, this.contextBytes.length);
-    sealMessage(words, bytes, 0);
+    const fields = this.fields;
+    fields.view = prepare.words[frame.word.view]!;
+    fields.release = requests.release;
+    fields.replica = prepare.bytes[frame.at.replica]!;
+    u128Copy(fields.requestChecksum, 0, requests.words, requests.requestChecksumAt);
+    u128Copy(fields.client, 0, requests.words, requests.clientAt);
+    fields.op = u64ReadNumber(prepare.words, prepareHeader.word.op);
+    fields.timestampLow = requests.timestamp[0]!;
+    fields.timestampHigh = requests.timestamp[1]!;
+    fields.request = requests.request;
+    fields.operation = requests.operation;
+    fields.bodySize = bodySize;
+    writeReply(this.reply.bytes, this.reply.words, 0, fields);
   }
 
   /**
@@ -266,7 +240,7 @@ export class Executor {
     const at = this.options.sessions.headerAt(slot);
     this.reply.words.set(kept.subarray(at, at + headerSize / 4), 0);
     this.reply.words[frame.word.size] = headerSize + bodySize;
-    sealMessage(this.reply.words, this.reply.bytes, 0);
+    sealHeader(this.reply.bytes, this.reply.words, 0);
     this.deliver();
   }
 }

@@ -24,7 +24,7 @@ import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import type { Journal } from "../wal/journal.ts";
-import { sealHeader, sealMessage } from "../wire/build.ts";
+import { beginHeader, resealHeader, sealHeader } from "../wire/build.ts";
 import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts";
 import { Operation, pulseExpiryMax } from "../wire/operations.ts";
 import type { Checkpointer } from "./checkpointer.ts";
@@ -322,11 +322,11 @@ export class Replica {
     const words = message.words;
     if (message.bytes[prepareHeader.at.operation] === Operation.register) {
       words[headerSize / 4] = this.requestSizeMax - headerSize;
-      sealMessage(words, message.bytes, 0);
+      sealHeader(message.bytes, words, 0);
     } else if (bodyUnchanged) {
-      sealHeader(words, message.bytes, 0);
+      resealHeader(message.bytes, 0);
     } else {
-      sealMessage(words, message.bytes, 0);
+      sealHeader(message.bytes, words, 0);
     }
     this.append(message);
   }
@@ -489,11 +489,8 @@ export class Replica {
     const fields = this.fields;
     const words = message.words;
     const bytes = message.bytes;
-    words.fill(0, 0, headerSize / 4);
-    u128Copy(words, frame.word.cluster, fields.cluster, 0);
-    words[frame.word.size] = headerSize;
+    beginHeader(bytes, words, 0, Command.prepare, fields.cluster, 0);
     words[frame.word.view] = this.view;
-    bytes[frame.at.command] = Command.prepare;
     bytes[frame.at.replica] = this.options.replica;
     u128Copy(words, prepareHeader.word.parent, fields.parent, 0);
     this.options.checkpointer.copyCheckpointId(fields.checkpointId);
@@ -504,7 +501,7 @@ export class Replica {
     words[prepareHeader.word.timestamp + 1] = fields.timestamp[1]!;
     bytes[prepareHeader.at.operation] = Operation.pulse;
     bytes[prepareHeader.at.requests] = 1;
-    sealMessage(words, bytes, 0);
+    sealHeader(bytes, words, 0);
     this.pulseInFlight = true;
     this.append(message);
   }

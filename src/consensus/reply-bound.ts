@@ -42,7 +42,8 @@ export function replyBytesMax(
   const trailer = multiBatchTrailerSize(resultSize, subBatches);
   let results = 0;
   if (kind === OperationKind.batch) {
-    results = multiBatchElementsTotal(bytes, bodyAt, bodySize);
+    const eventSize = operationEventSize[operation]!;
+    results = multiBatchElementsTotal(bytes, bodyAt, bodySize, eventSize);
   } else {
     const eventSize = operationEventSize[operation]!;
     for (let index = 0; index < subBatches; index += 1) {
