@@ -1,0 +1,398 @@
+/**
+ * Blocks at addresses in the data file: sealing, writing, reading, verifying. A fixed number of
+ * transfers may be in flight; each has a staging block of page-aligned memory.
+ *
+ * Invariants:
+ * - A block is written once per acquisition: `acquire` marks it unwritten, its write takes the
+ *   mark off when it completes. What is marked must not be read from the file.
+ * - A failed write is fatal; it is never tried again.
+ * - Writes are not durable by themselves: `sync` covers those that completed before it.
+ */
+import { assert } from "../core/assert.ts";
+import { blockSize, pageSize } from "../core/limits.ts";
+import { Completion, Errno, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
+import { checksum, checksumMatches } from "../native/checksum.ts";
+import {
+  BlockType,
+  blockHeaderWords,
+  blockLayout,
+  blockVersion,
+  blockWords,
+  checksumBytes,
+  directoryEntryWords,
+  gridBlocksLimit,
+  pagesPerBlock,
+} from "./format.ts";
+import { FreeSet } from "./free-set.ts";
+import { FatalCode } from "./options.ts";
+
+/** Block reads and writes in flight. */
+export const gridTransfersMax = 32;
+
+/** The file grows by multiples of it. Bytes. */
+export const gridGrowthBytes = 16 * 1024 * 1024;
+
+const at = blockLayout.word;
+
+export interface GridOptions {
+  readonly io: FileIo;
+  readonly file: FileHandle;
+  readonly gridAt: number;
+  readonly gridBytes: number;
+  readonly gridBlocksMax: number;
+  readonly cluster: Uint32Array;
+  readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
+  onFatal(text: string, code: FatalCode): void;
+}
+
+/** Owner of a transfer: told when it has ended. */
+export interface GridClient {
+  /** @param tag - What the client passed to `write`. */
+  blockWritten(tag: number): void;
+}
+
+/** One block transfer in flight, and its staging block. */
+class Transfer {
+  readonly completion: Completion;
+  client: GridClient | null = null;
+  tag = 0;
+  address = 0;
+  /** Where the staging block starts: index into `Grid.staging`, in words. */
+  readonly stagingAt: number;
+
+  constructor(
+    readonly index: number,
+    grid: { transferDone(transfer: Transfer): void },
+  ) {
+    this.stagingAt = index * blockWords;
+    this.completion = new Completion(() => grid.transferDone(this), index);
+  }
+}
+
+export class Grid {
+  readonly freeSet: FreeSet;
+  readonly staging: IoBuffer;
+  readonly io: FileIo;
+  readonly file: FileHandle;
+  private readonly gridAt: number;
+  private readonly cluster: Uint32Array;
+  private readonly transfers: Transfer[] = [];
+  private readonly idle: Int32Array = new Int32Array(gridTransfersMax);
+  private idleCount = 0;
+  /** Bit address − 1: acquired by this process and not on disk yet. */
+  private unwritten: Uint32Array = new Uint32Array(512);
+  private fileBytes: number;
+  private extending = false;
+  private readonly syncCompletion: Completion;
+  private onSynced: (() => void) | null = null;
+  /** Set by `fatal`; from then on nothing is started and nothing is called back. */
+  failed = false;
+  blocksWritten = 0;
+  /** Called after each completion that may let more writes start. Set once by the engine. */
+  onProgress: () => void = () => {};
+
+  constructor(private readonly options: GridOptions) {
+    assert(options.gridBlocksMax < gridBlocksLimit, "page units fit 32 bits");
+    assert(options.gridAt % pageSize === 0, "the grid starts on a sector");
+    this.io = options.io;
+    this.file = options.file;
+    this.gridAt = options.gridAt;
+    this.cluster = options.cluster.slice(0, 4);
+    this.fileBytes = options.gridBytes;
+    this.freeSet = new FreeSet(options.gridBlocksMax);
+    this.staging = options.io.allocate(gridTransfersMax * blockSize);
+    for (let index = 0; index < gridTransfersMax; index += 1) {
+      this.transfers.push(new Transfer(index, this));
+      this.idle[index] = gridTransfersMax - 1 - index;
+    }
+    this.idleCount = gridTransfersMax;
+    this.syncCompletion = new Completion(() => this.syncDone());
+  }
+
+  /** Byte offset of a block in the file. */
+  fileOffset(address: number): number {
+    return this.gridAt + (address - 1) * blockSize;
+  }
+
+  get writesInFlight(): number {
+    return gridTransfersMax - this.idleCount;
+  }
+
+  /** Hands out the lowest free address. The caller has checked `freeSet.available`. */
+  acquire(): number {
+    const address = this.freeSet.acquire();
+    const word = (address - 1) >>> 5;
+    if (word >= this.unwritten.length) {
+      const larger = new Uint32Array(Math.max(this.unwritten.length * 2, word + 1));
+      larger.set(this.unwritten);
+      this.unwritten = larger;
+    }
+    this.unwritten[word] = this.unwritten[word]! | (1 << ((address - 1) & 31));
+    return address;
+  }
+
+  isUnwritten(address: number): boolean {
+    const word = (address - 1) >>> 5;
+    return (
+      word < this.unwritten.length && (this.unwritten[word]! & (1 << ((address - 1) & 31))) !== 0
+    );
+  }
+
+  /**
+   * Fills the header of the block at words[wordAt], whose payload stands already (zeros after
+   * `length` bytes), and computes its checksum.
+   */
+  seal(
+    buffer: IoBuffer,
+    wordAt: number,
+    address: number,
+    type: BlockType,
+    table: number,
+    op: number,
+    first: number,
+    count: number,
+    length: number,
+  ): void {
+    const words = buffer.words;
+    words[wordAt + at.cluster] = this.cluster[0]!;
+    words[wordAt + at.cluster + 1] = this.cluster[1]!;
+    words[wordAt + at.cluster + 2] = this.cluster[2]!;
+    words[wordAt + at.cluster + 3] = this.cluster[3]!;
+    words[wordAt + at.address] = address;
+    words[wordAt + at.address + 1] = 0;
+    words[wordAt + at.op] = op % 0x1_0000_0000;
+    words[wordAt + at.op + 1] = Math.floor(op / 0x1_0000_0000);
+    words[wordAt + at.first] = first;
+    words[wordAt + at.first + 1] = 0;
+    words[wordAt + at.version] = blockVersion;
+    words[wordAt + at.type] = type;
+    words[wordAt + at.table] = table;
+    words[wordAt + at.length] = length;
+    words[wordAt + at.count] = count;
+    for (let word = at.reserved; word < blockHeaderWords; word += 1) words[wordAt + word] = 0;
+
+    const byteAt = wordAt * 4;
+    let covered = blockSize;
+    if (type === BlockType.pages) {
+      covered = pageSize;
+      for (let unit = 1; unit <= pagesPerBlock; unit += 1) {
+        checksum(
+          buffer.bytes,
+          byteAt + pageChecksumAt(unit),
+          buffer.bytes,
+          byteAt + unit * pageSize,
+          pageSize,
+        );
+      }
+    }
+    checksum(buffer.bytes, byteAt, buffer.bytes, byteAt + checksumBytes, covered - checksumBytes);
+  }
+
+  /** True when a write to this address can start now: a transfer is idle, the file is long enough. */
+  canWrite(address: number): boolean {
+    if (this.failed || this.idleCount === 0) return false;
+    if (this.options.extend === null || address * blockSize <= this.fileBytes) return true;
+    this.reserveFile();
+    return false;
+  }
+
+  /** Word index of the staging block that the next `writeStaged` will write. */
+  nextStaging(): number {
+    return this.transfers[this.idle[this.idleCount - 1]!]!.stagingAt;
+  }
+
+  writeStaged(address: number, client: GridClient, tag: number): void {
+    this.write(this.staging, this.nextStaging(), address, client, tag);
+  }
+
+  /** Starts the write of a sealed block. The grid owns that memory until `blockWritten(tag)`. */
+  write(buffer: IoBuffer, wordAt: number, address: number, client: GridClient, tag: number): void {
+    assert(this.idleCount > 0, "the caller asked canWrite");
+    assert(this.isUnwritten(address), "a block is written once");
+    assert(buffer.words[wordAt + at.address] === address, "sealed for this address");
+    this.idleCount -= 1;
+    const transfer = this.transfers[this.idle[this.idleCount]!]!;
+    transfer.client = client;
+    transfer.tag = tag;
+    transfer.address = address;
+    this.io.write(
+      transfer.completion,
+      this.file,
+      buffer,
+      wordAt * 4,
+      blockSize,
+      this.fileOffset(address),
+      false,
+    );
+  }
+
+  /** Internal: a transfer's completion. */
+  transferDone(transfer: Transfer): void {
+    if (this.failed) return;
+    const result = transfer.completion.result;
+    if (result !== blockSize) {
+      this.failWrite(`writing grid block ${transfer.address}`, result);
+      return;
+    }
+    const bit = transfer.address - 1;
+    this.unwritten[bit >>> 5] = this.unwritten[bit >>> 5]! & ~(1 << (bit & 31));
+    this.blocksWritten += 1;
+    const client = transfer.client;
+    assert(client !== null, "a transfer in flight has a client");
+    transfer.client = null;
+    this.idle[this.idleCount] = transfer.index;
+    this.idleCount += 1;
+    client.blockWritten(transfer.tag);
+    this.onProgress();
+  }
+
+  /**
+   * Asks for a longer file when less than half a step is left beyond the highest address. Called
+   * after addresses were handed out, so that the file grows before a write has to wait for it.
+   */
+  reserveFile(): void {
+    const extend = this.options.extend;
+    if (extend === null || this.extending || this.failed) return;
+    const wanted = this.freeSet.high * blockSize + gridGrowthBytes / 2;
+    const limit = this.options.gridBlocksMax * blockSize;
+    if (Math.min(wanted, limit) <= this.fileBytes) return;
+    const steps = Math.ceil(wanted / gridGrowthBytes);
+    const bytes = Math.min(steps * gridGrowthBytes, limit);
+    this.extending = true;
+    extend(bytes, (result) => {
+      if (this.failed) return;
+      if (result < 0) {
+        this.failWrite(`growing the grid to ${bytes} bytes`, result);
+        return;
+      }
+      this.extending = false;
+      this.fileBytes = bytes;
+      this.reserveFile();
+      this.onProgress();
+    });
+  }
+
+  /** Makes all writes that completed before it durable. */
+  sync(onSynced: () => void): void {
+    assert(this.onSynced === null, "one sync at a time");
+    this.onSynced = onSynced;
+    this.io.sync(this.syncCompletion, this.file);
+  }
+
+  private syncDone(): void {
+    if (this.failed) return;
+    const result = this.syncCompletion.result;
+    if (result < 0) {
+      this.fatal(
+        `fdatasync of the data file failed (errno ${-result}): writes that seemed to succeed may ` +
+          "be lost. Check the disk, then restart this replica; it recovers from its log.",
+        FatalCode.syncFailed,
+      );
+      return;
+    }
+    const onSynced = this.onSynced;
+    assert(onSynced !== null, "a sync in flight has an owner");
+    this.onSynced = null;
+    onSynced();
+  }
+
+  private failWrite(what: string, result: number): void {
+    if (result === Errno.noSpace) {
+      this.fatal(
+        `no space left on the file system while ${what}. Free some space there, or move the data ` +
+          "file to a larger one, then restart this replica; it recovers from its log.",
+        FatalCode.diskFull,
+      );
+      return;
+    }
+    this.fatal(
+      `${what} failed (errno ${-result}). Check the disk, then restart this replica; it recovers ` +
+        "from its log.",
+      FatalCode.writeFailed,
+    );
+  }
+
+  /** Reports that the grid has no room for `blocks` more. */
+  failFull(blocks: number): void {
+    this.fatal(
+      `the grid is full: ${blocks} more blocks are needed and ${this.freeSet.available} of ` +
+        `${this.options.gridBlocksMax} are left. Restart this replica with a larger grid limit.`,
+      FatalCode.gridFull,
+    );
+  }
+
+  private fatal(text: string, code: FatalCode): void {
+    assert(!this.failed, "fatal once");
+    this.failed = true;
+    this.options.onFatal(text, code);
+  }
+
+  /**
+   * Checks the block at words[wordAt] against its reference. Returns null when it is that very
+   * block, sound in every byte, or why it is not.
+   *
+   * @param checksums - The reference's four words of checksum stand at checksums[checksumAt].
+   */
+  verify(
+    buffer: IoBuffer,
+    wordAt: number,
+    address: number,
+    checksums: Uint32Array,
+    checksumAt: number,
+    type: BlockType,
+  ): string | null {
+    const words = buffer.words;
+    const covered = type === BlockType.pages ? pageSize : blockSize;
+    const byteAt = wordAt * 4;
+    const sound = checksumMatches(
+      buffer.bytes,
+      byteAt,
+      buffer.bytes,
+      byteAt + checksumBytes,
+      covered - checksumBytes,
+    );
+    if (!sound) return "checksum mismatch";
+    if (words[wordAt + at.address] !== address) {
+      return `holds block ${words[wordAt + at.address]}: a misdirected write or read`;
+    }
+    for (let word = 0; word < 4; word += 1) {
+      if (words[wordAt + word] !== checksums[checksumAt + word]) {
+        return "holds another version of this block: a lost write";
+      }
+    }
+    // The reference pins all that follows; only a bug in the writer can make it differ.
+    for (let word = 0; word < 4; word += 1) {
+      if (words[wordAt + at.cluster + word] !== this.cluster[word])
+        return "belongs to another cluster";
+    }
+    if (words[wordAt + at.version] !== blockVersion) {
+      return `has block format version ${words[wordAt + at.version]}, not ${blockVersion}`;
+    }
+    if (words[wordAt + at.type] !== type) {
+      return `has block type ${words[wordAt + at.type]}, not ${type}`;
+    }
+    if (type === BlockType.pages) {
+      for (let unit = 1; unit <= pagesPerBlock; unit += 1) {
+        const pageSound = checksumMatches(
+          buffer.bytes,
+          byteAt + pageChecksumAt(unit),
+          buffer.bytes,
+          byteAt + unit * pageSize,
+          pageSize,
+        );
+        if (!pageSound) return `checksum mismatch in page ${unit}`;
+      }
+    }
+    return null;
+  }
+}
+
+/** Byte offset, in a page block, of the checksum of a unit's page. */
+export function pageChecksumAt(unit: number): number {
+  return (directoryAt(unit) + 2) * 4;
+}
+
+/** Word offset, in a page block, of a unit's directory entry: table, page, checksum. */
+export function directoryAt(unit: number): number {
+  return blockHeaderWords + (unit - 1) * directoryEntryWords;
+}

@@ -1,0 +1,54 @@
+/**
+ * References (address, checksum) by index, in chunks that each are the payload of one index block:
+ * what is in memory is what is written. For append tables the index is the block number and the
+ * list only grows; for paged tables it is the page number, the first word is the page's unit, and
+ * entries change at a freeze.
+ */
+import { assert } from "../core/assert.ts";
+import { indexRefs, payloadWords, refWords } from "./format.ts";
+
+export class RefList {
+  readonly chunks: Uint32Array[] = [];
+  length = 0;
+
+  push(address: number, checksumWords: Uint32Array, checksumAt: number): void {
+    const index = this.length;
+    if (index === this.chunks.length * indexRefs) this.chunks.push(new Uint32Array(payloadWords));
+    this.length = index + 1;
+    this.set(index, address, checksumWords, checksumAt);
+  }
+
+  /** Adds zeroed entries up to `length`. */
+  extend(length: number): void {
+    while (this.chunks.length * indexRefs < length) this.chunks.push(new Uint32Array(payloadWords));
+    if (length > this.length) this.length = length;
+  }
+
+  set(index: number, address: number, checksumWords: Uint32Array, checksumAt: number): void {
+    assert(index < this.length, "the entry exists");
+    const chunkIndex = Math.floor(index / indexRefs);
+    const chunk = this.chunks[chunkIndex]!;
+    const at = (index - chunkIndex * indexRefs) * refWords;
+    chunk[at] = address;
+    chunk[at + 1] = checksumWords[checksumAt]!;
+    chunk[at + 2] = checksumWords[checksumAt + 1]!;
+    chunk[at + 3] = checksumWords[checksumAt + 2]!;
+    chunk[at + 4] = checksumWords[checksumAt + 3]!;
+  }
+
+  /** First word of an entry: an address, or a unit. */
+  address(index: number): number {
+    assert(index < this.length, "the entry exists");
+    const chunk = Math.floor(index / indexRefs);
+    return this.chunks[chunk]![(index - chunk * indexRefs) * refWords]!;
+  }
+
+  /** Copies an entry's five words. */
+  copy(index: number, target: Uint32Array, targetAt: number): void {
+    assert(index < this.length, "the entry exists");
+    const chunkIndex = Math.floor(index / indexRefs);
+    const chunk = this.chunks[chunkIndex]!;
+    const at = (index - chunkIndex * indexRefs) * refWords;
+    for (let word = 0; word < refWords; word += 1) target[targetAt + word] = chunk[at + word]!;
+  }
+}
