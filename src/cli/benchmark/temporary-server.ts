@@ -1,0 +1,144 @@
+/**
+ * A server of the benchmark's own: a data file in a new folder, formatted and started by processes
+ * of the `pacioli` command, and removed with its folder in the end.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { CommandError } from "../command-error.ts";
+import { mainScript } from "../paths.ts";
+import type { SocketAddress } from "../values.ts";
+
+/** A server that has not begun to listen by then is given up. Milliseconds. */
+const startLimitMs = 60_000;
+const stopLimitMs = 30_000;
+
+export interface TemporaryServerOptions {
+  /** A folder is made in here. */
+  readonly directory: string;
+  readonly formatOptions: readonly string[];
+  readonly startOptions: readonly string[];
+}
+
+export interface TemporaryServer {
+  readonly address: SocketAddress;
+  readonly pid: number;
+  /** From starting the process until it listened. Milliseconds. */
+  readonly startMs: number;
+  /** Stops the process and removes its files. */
+  stop(): Promise<void>;
+}
+
+/** @throws {CommandError} with what the server said when it does not start. */
+export async function startTemporaryServer(
+  options: TemporaryServerOptions,
+): Promise<TemporaryServer> {
+  const folder = makeFolder(options.directory);
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  process.on("exit", remove);
+  try {
+    const file = join(folder, "benchmark.pacioli");
+    await runToEnd(["format", "--cluster=0", ...options.formatOptions, file]);
+    const startedMs = performance.now();
+    const child = spawnCommand(["start", "--addresses=127.0.0.1:0", ...options.startOptions, file]);
+    const address = await listening(child);
+    const startMs = performance.now() - startedMs;
+    return {
+      address,
+      pid: child.pid!,
+      startMs,
+      async stop() {
+        await stopChild(child);
+        remove();
+        process.off("exit", remove);
+      },
+    };
+  } catch (error) {
+    remove();
+    process.off("exit", remove);
+    throw error;
+  }
+}
+
+function makeFolder(directory: string): string {
+  try {
+    return mkdtempSync(join(directory, "pacioli-benchmark-"));
+  } catch (error) {
+    throw new CommandError(
+      `no folder for the temporary data file can be made in '${directory}' (${(error as Error).message}); ` +
+        "choose another with --directory.",
+    );
+  }
+}
+
+function spawnCommand(args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [mainScript, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** Gathers what a process says, so that a failure can be explained with it. */
+function listen(child: ChildProcess): { text: string; onText: () => void } {
+  const heard = { text: "", onText: (): void => {} };
+  const add = (chunk: Buffer): void => {
+    heard.text = (heard.text + chunk.toString()).slice(-8192);
+    heard.onText();
+  };
+  child.stdout!.on("data", add);
+  child.stderr!.on("data", add);
+  return heard;
+}
+
+function runToEnd(args: readonly string[]): Promise<void> {
+  const child = spawnCommand(args);
+  const heard = listen(child);
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code) => {
+      if (code === 0) resolve();
+      else reject(new CommandError(`the temporary server could not be made: ${said(heard.text)}`));
+    });
+  });
+}
+
+function listening(child: ChildProcess): Promise<SocketAddress> {
+  const heard = listen(child);
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new CommandError(`the temporary server did not start: ${said(heard.text)}`));
+    }, startLimitMs);
+    const onEnd = (): void => {
+      clearTimeout(timer);
+      reject(new CommandError(`the temporary server did not start: ${said(heard.text)}`));
+    };
+    child.on("close", onEnd);
+    heard.onText = () => {
+      const match = /listening on ([0-9.]+):([0-9]+)/.exec(heard.text);
+      if (match === null) return;
+      heard.onText = () => {};
+      clearTimeout(timer);
+      child.off("close", onEnd);
+      resolve({ host: match[1]!, port: Number(match[2]) });
+    };
+  });
+}
+
+function stopChild(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      resolve();
+      return;
+    }
+    const timer = setTimeout(() => child.kill("SIGKILL"), stopLimitMs);
+    child.on("close", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    child.kill("SIGTERM");
+  });
+}
+
+/** The last thing that a process said, without its own prefix. */
+function said(text: string): string {
+  const lines = text.trim().split("\n");
+  return (lines[lines.length - 1] ?? "").replace(/^pacioli: /, "") || "it said nothing.";
+}
