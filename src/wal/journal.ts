@@ -274,7 +274,7 @@ export class Journal {
    * The state up to `op` is durable where it must be (own superblock; in a cluster, a quorum):
    * the slots of ops up to `op` may be overwritten.
    */
-  advanceCheckpoint(op: number): void {
+  checkpointDurable(op: number): void {
     assert(op >= this.checkpointOp, "checkpoints advance");
     this.checkpointOp = op;
   }
