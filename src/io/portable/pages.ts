@@ -17,23 +17,27 @@ interface WebAssemblyNamespace {
 const { Memory } = (globalThis as unknown as { WebAssembly: WebAssemblyNamespace }).WebAssembly;
 
 const wasmPageSize = 64 * 1024;
-const slabSize = 64 * 1024 * 1024;
-const slabSizeMax = 65_536 * wasmPageSize;
+/** The next slab is twice as large as the one before, within these bounds. */
+const slabSizeFirst = 16 * 1024 * 1024;
+const slabSizeLast = 1024 * 1024 * 1024;
+const memorySizeMax = 65_536 * wasmPageSize;
 
 export class PageAllocator {
   private slab: ArrayBuffer = new ArrayBuffer(0);
   private used = 0;
+  private slabSize = slabSizeFirst;
   private count = 0;
 
   allocate(sizeBytes: number): IoBuffer {
     assert(Number.isInteger(sizeBytes), "a size is an integer");
     assert(sizeBytes > 0, "a buffer holds something");
     const rounded = Math.ceil(sizeBytes / sectorSize) * sectorSize;
-    assert(rounded <= slabSizeMax, "a buffer is within the limit of a memory");
+    assert(rounded <= memorySizeMax, "a buffer is within the limit of a memory");
     if (this.used + rounded > this.slab.byteLength) {
-      const pages = Math.ceil(Math.max(rounded, slabSize) / wasmPageSize);
+      const pages = Math.ceil(Math.max(rounded, this.slabSize) / wasmPageSize);
       this.slab = new Memory({ initial: pages, maximum: pages }).buffer;
       this.used = 0;
+      this.slabSize = Math.min(this.slabSize * 2, slabSizeLast);
     }
     const at = this.used;
     this.used += rounded;
