@@ -7,7 +7,7 @@
  *   superblock durable  journal slots up to C may be reused; storage may free what C replaced
  *   C+interval      waits, if that has not happened yet, then freezes again
  *
- * Kept replies are written in place, though the checkpoint before still refers to the same slots.
+ * Kept replies are written in place, synced, though the checkpoint before still refers to the same slots.
  * That is safe because a reply is replaced only by an op above that checkpoint, and such an op is
  * replayed after a crash, which makes the reply anew. For the same reason a reply whose session
  * has moved on since the freeze need not be written at all.
@@ -16,6 +16,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize } from "../core/limits.ts";
+import { Completion, type FileHandle, type FileIo } from "../io/io.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import type { ClientReplies } from "../wal/client-replies.ts";
@@ -34,6 +35,10 @@ export interface CheckpointerOptions {
   readonly stateMachine: StateMachine;
   readonly sessions: ClientSessions;
   readonly replies: ClientReplies;
+  /** For the sync that makes written replies durable. */
+  readonly io: FileIo;
+  readonly file: FileHandle;
+  readonly onFatal: (text: string) => void;
 }
 
 const Phase = {
@@ -63,12 +68,14 @@ export class Checkpointer {
   private waitingOp = 0;
   private waitingHeader: Uint32Array | null = null;
   private onReady: (() => void) | null = null;
+  private readonly repliesSynced: Completion;
 
   constructor(options: CheckpointerOptions) {
     this.options = options;
     this.ledgerWords = new Uint32Array(options.stateMachine.snapshotWords);
     this.sessionWords = new Uint32Array(options.sessions.snapshotWords);
     this.replySlots = new Int32Array(options.sessions.clientsMax);
+    this.repliesSynced = new Completion((sync) => this.onRepliesSynced(sync.result));
   }
 
   startAt(op: number): void {
@@ -143,8 +150,20 @@ export class Checkpointer {
       replies.write(slot, sessions.replies, slot * replySlotSize, this.writeNextReply);
       return;
     }
-    this.options.storage.checkpointWrite(this.onStorageWritten);
+    // The storage may have synced already, before the last reply was written.
+    if (this.replySlotsCount === 0) this.options.storage.checkpointWrite(this.onStorageWritten);
+    else this.options.io.sync(this.repliesSynced, this.options.file);
   };
+
+  private onRepliesSynced(result: number): void {
+    if (result < 0) {
+      this.options.onFatal(
+        `cannot sync client replies: error ${-result}. The disk must be checked before the replica starts.`,
+      );
+      return;
+    }
+    this.options.storage.checkpointWrite(this.onStorageWritten);
+  }
 
   private readonly onStorageWritten = (): void => {
     const { superblock, storage } = this.options;

@@ -7,7 +7,8 @@
 import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize } from "../core/limits.ts";
 import { u64ReadNumber } from "../core/u128.ts";
-import type { Connection, MessageBus } from "../io/message-bus.ts";
+import type { Connection } from "../io/connection.ts";
+import type { MessageBus } from "../io/message-bus.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import { resealHeader, writeEviction, writePongClient } from "../wire/build.ts";
 import {

@@ -1,0 +1,206 @@
+/**
+ * The way from a data file to a serving replica:
+ *
+ *   storage at the checkpoint ▶ ledger and sessions from its trailers ▶ kept replies ▶ in-memory
+ *   indexes ▶ journal recovered (dead slots overwritten) ▶ view raised, durably ▶ log replayed
+ *   ▶ replies accounted for ▶ normal
+ *
+ * The view rises at every start of a cluster of one, so that an op lost in a torn write and a new
+ * op with the same number are in different views.
+ *
+ * A kept reply that is damaged, or newer than the checkpoint, is no loss if the replay makes it
+ * anew, which it does for every session that executed a request after the checkpoint. Otherwise the
+ * file has lost something that a client may ask for, and the replica does not start.
+ */
+import { assert } from "../core/assert.ts";
+import { messageSizeMax, replySlotSize } from "../core/limits.ts";
+import type { FileIo, IoBuffer } from "../io/io.ts";
+import type { Message, MessagePool } from "../io/message-pool.ts";
+import type { StateMachine } from "../ledger/state-machine.ts";
+import type { StorageEngine } from "../storage/engine.ts";
+import { type ClientReplies, ReplyRead } from "../wal/client-replies.ts";
+import { type Journal, PrepareRead } from "../wal/journal.ts";
+import type { Superblock } from "../wal/superblock.ts";
+import { frame } from "../wire/header.ts";
+import { type Checkpointer, TrailerIndex } from "./checkpointer.ts";
+import type { ClientSessions } from "./client-sessions.ts";
+import type { Replica } from "./replica.ts";
+
+export interface ReplicaParts {
+  /** Opened. */
+  readonly superblock: Superblock;
+  readonly journal: Journal;
+  readonly storage: StorageEngine;
+  readonly stateMachine: StateMachine;
+  readonly sessions: ClientSessions;
+  readonly replies: ClientReplies;
+  readonly checkpointer: Checkpointer;
+  readonly replica: Replica;
+  readonly pool: MessagePool;
+  readonly io: FileIo;
+  readonly log: (text: string) => void;
+}
+
+/**
+ * Opens everything and replays the log. `onDone(null)`: the replica is normal and may be given
+ * messages; otherwise one sentence says what is wrong and what can be done.
+ */
+export function openReplica(parts: ReplicaParts, onDone: (error: string | null) => void): void {
+  new Opening(parts, onDone).start();
+}
+
+const noHeaders = new Uint32Array(0);
+
+class Opening {
+  private readonly parts: ReplicaParts;
+  private readonly onDone: (error: string | null) => void;
+  private readonly checkpointOp: number;
+  /** Slots whose kept reply could not be loaded. */
+  private readonly missingReplies: number[] = [];
+  private slot = -1;
+  private op = 0;
+  private opHead = 0;
+  private message: Message | null = null;
+  private readonly replyBuffer: IoBuffer;
+
+  constructor(parts: ReplicaParts, onDone: (error: string | null) => void) {
+    this.parts = parts;
+    this.onDone = onDone;
+    this.checkpointOp = parts.superblock.checkpointOp;
+    this.replyBuffer = parts.io.allocate(replySlotSize);
+  }
+
+  start(): void {
+    const { storage, superblock } = this.parts;
+    storage.open(superblock.storageRoot, (error) => {
+      if (error === null) this.restore();
+      else this.onDone(error);
+    });
+  }
+
+  private restore(): void {
+    const { storage, stateMachine, sessions, checkpointer } = this.parts;
+    checkpointer.startAt(this.checkpointOp);
+    if (this.checkpointOp > 0) {
+      const ledger = storage.trailer(TrailerIndex.ledger);
+      const clients = storage.trailer(TrailerIndex.sessions);
+      if (
+        ledger.length !== stateMachine.snapshotWords * 4 ||
+        !stateMachine.restore(ledger.words, 0) ||
+        !sessions.restore(clients.words, clients.length / 4)
+      ) {
+        this.onDone(
+          "The checkpoint holds a ledger state or session table that this program cannot read; " +
+            "start the version that wrote it.",
+        );
+        return;
+      }
+    }
+    this.loadNextReply();
+  }
+
+  private readonly loadNextReply = (): void => {
+    const { sessions, replies } = this.parts;
+    this.slot += 1;
+    while (this.slot < sessions.clientsMax && !sessions.replyKept(this.slot)) this.slot += 1;
+    if (this.slot === sessions.clientsMax) {
+      this.openLedger();
+      return;
+    }
+    replies.read(this.slot, this.replyBuffer, this.onReplyRead);
+  };
+
+  private readonly onReplyRead = (slot: number, result: number): void => {
+    const { sessions } = this.parts;
+    const size = this.replyBuffer.words[frame.word.size]!;
+    if (result === ReplyRead.ok && size === sessions.replySize(slot)) {
+      sessions.replies.bytes.set(this.replyBuffer.bytes.subarray(0, size), slot * replySlotSize);
+    }
+    if (!sessions.keptReplyMatches(slot)) this.missingReplies.push(slot);
+    this.loadNextReply();
+  };
+
+  private openLedger(): void {
+    if (this.parts.stateMachine.open(this.openJournal)) this.openJournal();
+  }
+
+  private readonly openJournal = (): void => {
+    const { journal, superblock, log } = this.parts;
+    journal.open(
+      {
+        checkpointOp: this.checkpointOp,
+        checkpointHeader: superblock.checkpointHeader,
+        checkpointHeaderAt: 0,
+        commitMax: superblock.commitMax,
+        single: true,
+      },
+      (recovery) => {
+        for (const note of recovery.notes) log(note);
+        if (recovery.fatal !== null) {
+          this.onDone(recovery.fatal);
+          return;
+        }
+        this.opHead = recovery.opHead;
+        this.raiseView();
+      },
+    );
+  };
+
+  private raiseView(): void {
+    const { superblock, replica } = this.parts;
+    const view = superblock.view + 1;
+    // In a cluster of one, everything that recovery kept counts as committed.
+    superblock.updateView(view, view, this.opHead, noHeaders, 0, () => {
+      replica.startAt(view, this.checkpointOp, superblock.checkpointHeader);
+      this.op = this.checkpointOp;
+      if (this.opHead > this.checkpointOp) {
+        this.parts.log(`replaying ops ${this.checkpointOp + 1} to ${this.opHead}`);
+      }
+      this.replayNext();
+    });
+  }
+
+  private readonly replayNext = (): void => {
+    if (this.op === this.opHead) {
+      this.finish();
+      return;
+    }
+    const { journal, pool } = this.parts;
+    this.op += 1;
+    const message = pool.get(messageSizeMax);
+    assert(message !== null, "a replica that starts has free messages");
+    this.message = message;
+    const at = journal.headerAt(this.op);
+    journal.readPrepare(this.op, journal.headers, at, message.buffer, this.onPrepareRead);
+  };
+
+  private readonly onPrepareRead = (result: number): void => {
+    const message = this.message;
+    assert(message !== null, "a prepare is being read");
+    this.message = null;
+    if (result !== PrepareRead.ok) {
+      this.onDone(
+        `The journal's prepare of op ${this.op} was sound a moment ago and cannot be read now: ` +
+          "the disk must be checked before the replica starts.",
+      );
+      return;
+    }
+    const done = this.parts.replica.replay(message, this.replayNext);
+    this.parts.pool.unref(message);
+    if (done) this.replayNext();
+  };
+
+  private finish(): void {
+    const { sessions, replica } = this.parts;
+    for (const slot of this.missingReplies) {
+      if (!sessions.replyKept(slot) || sessions.replyOp(slot) > this.checkpointOp) continue;
+      this.onDone(
+        `Client reply slot ${slot} is damaged: the reply of op ${sessions.replyOp(slot)}, which a ` +
+          "client may ask for again, is lost; restore the data file from a copy.",
+      );
+      return;
+    }
+    replica.becomeNormal();
+    this.onDone(null);
+  }
+}
