@@ -1,0 +1,219 @@
+/**
+ * Server processes for tests: data files in a temporary folder on a real disk, `pacioli` run from
+ * the build in dist/, started, killed, stopped and always cleaned up. What a server prints is kept
+ * and becomes part of every error, so that a failure explains itself.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+
+/** The built command. */
+export const mainScript = join(root, "dist", "cli", "main.js");
+
+const startLimitMs = 60_000;
+const stopLimitMs = 30_000;
+const logCharsMax = 64 * 1024;
+
+const folders = new Set<string>();
+const running = new Set<ChildProcess>();
+
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+/** @param parent - Where to make it; the system's temporary folder lies on a real disk. */
+export function temporaryFolder(parent: string = tmpdir()): string {
+  const folder = mkdtempSync(join(parent, "pacioli-test-"));
+  folders.add(folder);
+  return folder;
+}
+
+/** For `afterAll`: ends every server and removes every folder of this test file. */
+export async function cleanUp(): Promise<void> {
+  await Promise.all(
+    [...running].map(
+      (child) =>
+        new Promise<void>((resolve) => {
+          child.on("close", () => resolve());
+          child.kill("SIGKILL");
+        }),
+    ),
+  );
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  folders.clear();
+}
+
+export interface CommandResult {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `pacioli` to its end. */
+export function pacioli(args: readonly string[], timeoutMs = 60_000): CommandResult {
+  if (!existsSync(mainScript)) {
+    throw new Error(`${mainScript} is missing: run 'npm run build' before this test`);
+  }
+  const result = spawnSync(process.execPath, [mainScript, ...args], {
+    encoding: "utf8",
+    timeout: timeoutMs,
+    killSignal: "SIGKILL",
+  });
+  return { status: result.status, stdout: result.stdout, stderr: result.stderr };
+}
+
+export interface FormatOptions {
+  readonly cluster?: bigint;
+  readonly development?: boolean;
+  readonly args?: readonly string[];
+}
+
+/** Makes a data file; throws with what the command said when it fails. */
+export function format(path: string, options: FormatOptions = {}): void {
+  const result = pacioli([
+    "format",
+    `--cluster=${options.cluster ?? 0n}`,
+    "--replica=0",
+    "--replica-count=1",
+    ...(options.development === false ? [] : ["--development"]),
+    ...(options.args ?? []),
+    path,
+  ]);
+  if (result.status !== 0) throw new Error(`format failed (${result.status}): ${result.stderr}`);
+}
+
+export interface StartOptions {
+  readonly backend?: "uring" | "portable" | "auto";
+  /** On by default: small caches start faster. */
+  readonly development?: boolean;
+  readonly args?: readonly string[];
+  readonly port?: number;
+}
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export class ServerProcess {
+  port = 0;
+  private text = "";
+  private readonly ended: Promise<Exit>;
+  exit: Exit | null = null;
+
+  private constructor(private readonly child: ChildProcess) {
+    running.add(child);
+    const hear = (chunk: Buffer): void => {
+      this.text = (this.text + chunk.toString("utf8")).slice(-logCharsMax);
+    };
+    child.stdout!.on("data", hear);
+    child.stderr!.on("data", hear);
+    this.ended = new Promise((resolve) => {
+      child.on("close", (code, signal) => {
+        running.delete(child);
+        this.exit = { code, signal };
+        resolve(this.exit);
+      });
+    });
+  }
+
+  /** Resolves when the server says that it listens. */
+  static async start(path: string, options: StartOptions = {}): Promise<ServerProcess> {
+    const child = spawn(
+      process.execPath,
+      [
+        mainScript,
+        "start",
+        `--addresses=127.0.0.1:${options.port ?? 0}`,
+        ...(options.development === false ? [] : ["--development"]),
+        `--backend=${options.backend ?? "auto"}`,
+        ...(options.args ?? []),
+        path,
+      ],
+      { stdio: ["ignore", "pipe", "pipe"] },
+    );
+    const server = new ServerProcess(child);
+    await server.untilListening();
+    return server;
+  }
+
+  private untilListening(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.child.kill("SIGKILL");
+        reject(new Error(`the server did not start in time; it said:\n${this.text}`));
+      }, startLimitMs);
+      const look = (): void => {
+        const match = /listening on \S+:(\d+)/.exec(this.text);
+        if (match === null || this.port !== 0) return;
+        this.port = Number(match[1]);
+        clearTimeout(timer);
+        resolve();
+      };
+      this.child.stdout!.on("data", look);
+      this.child.stderr!.on("data", look);
+      void this.ended.then(() => {
+        clearTimeout(timer);
+        if (this.port === 0) reject(new Error(`the server did not start:\n${this.text}`));
+      });
+    });
+  }
+
+  get processId(): number {
+    return this.child.pid!;
+  }
+
+  /** What it has printed, the end of it. */
+  get log(): string {
+    return this.text;
+  }
+
+  get alive(): boolean {
+    return this.exit === null && this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Throws with the log when the server has ended by itself. */
+  assertAlive(): void {
+    if (!this.alive) {
+      throw new Error(`the server ended (${JSON.stringify(this.exit)}); it said:\n${this.text}`);
+    }
+  }
+
+  /** kill -9; resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.assertAlive();
+    this.child.kill("SIGKILL");
+    await this.ended;
+  }
+
+  /** SIGTERM; resolves with how it ended, and insists that it does. */
+  async stop(): Promise<Exit> {
+    this.assertAlive();
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), stopLimitMs);
+    this.child.kill("SIGTERM");
+    const exit = await this.ended;
+    clearTimeout(timer);
+    if (exit.code !== 0) {
+      throw new Error(`the server did not stop cleanly (${JSON.stringify(exit)}):\n${this.text}`);
+    }
+    return exit;
+  }
+}
+
+/** Formats a fresh data file in a new temporary folder and starts a server on it. */
+export async function startFresh(
+  options: StartOptions & FormatOptions = {},
+): Promise<{ server: ServerProcess; path: string }> {
+  const path = join(temporaryFolder(), "0.pacioli");
+  const { cluster, development } = options;
+  format(path, {
+    ...(cluster === undefined ? {} : { cluster }),
+    ...(development === undefined ? {} : { development }),
+  });
+  return { server: await ServerProcess.start(path, options), path };
+}
