@@ -50,6 +50,7 @@ export const BlockType = {
 export type BlockType = (typeof BlockType)[keyof typeof BlockType];
 
 export const checksumBytes = 16;
+export const headerBytes = headerSize;
 export const blockWords = blockSize / 4;
 export const blockHeaderWords = headerSize / 4;
 /** Bytes of a block after its header. */

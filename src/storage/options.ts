@@ -4,9 +4,6 @@
  */
 import type { FileHandle, FileIo } from "../io/io.ts";
 
-/** Words that `checkpointRoot` writes and `open` reads: the storage part of a superblock. */
-export { rootWords } from "./format.ts";
-
 /** Why the engine gave up. Stable: operators' tools may match on it. */
 export const FatalCode = {
   /** The grid has reached `gridBlocksMax`. */

@@ -135,6 +135,11 @@ export class PagedTable {
     this.count = count;
   }
 
+  /** What was appended may not be undone from here on. */
+  opEnded(): void {
+    this.opFirstRow = this.count;
+  }
+
   pageCount(): number {
     return Math.ceil(this.count / (1 << this.pageShift));
   }

@@ -1,0 +1,112 @@
+/**
+ * Blocks read back from disk, by address. CLOCK replacement over preallocated slots. What it holds
+ * never decides an address or a byte that is written: its size may differ per replica.
+ */
+import { assert } from "../core/assert.ts";
+import { blockSize } from "../core/limits.ts";
+import type { FileIo, IoBuffer } from "../io/io.ts";
+import { blockWords } from "./format.ts";
+
+export class BlockCache {
+  readonly buffer: IoBuffer;
+  readonly slots: number;
+  /** Address per slot; 0: empty, or being filled. */
+  private readonly addresses: Uint32Array;
+  private readonly referenced: Uint8Array;
+  private readonly pinned: Uint8Array;
+  /** Open addressing, linear probing: slot + 1, or 0. At most a quarter full. */
+  private readonly index: Int32Array;
+  private readonly indexMask: number;
+  private hand = 0;
+  hits = 0;
+  misses = 0;
+
+  /** @param slotsMin - Slots that may be pinned at the same time. */
+  constructor(io: FileIo, sizeBytes: number, slotsMin: number) {
+    this.slots = Math.max(slotsMin, Math.floor(sizeBytes / blockSize));
+    this.buffer = io.allocate(this.slots * blockSize);
+    this.addresses = new Uint32Array(this.slots);
+    this.referenced = new Uint8Array(this.slots);
+    this.pinned = new Uint8Array(this.slots);
+    let size = 16;
+    while (size < this.slots * 4) size *= 2;
+    this.index = new Int32Array(size);
+    this.indexMask = size - 1;
+  }
+
+  /** Word index in `buffer` of the block at `address`, or −1. */
+  find(address: number): number {
+    let at = this.home(address);
+    while (this.index[at] !== 0) {
+      const slot = this.index[at]! - 1;
+      if (this.addresses[slot] === address) {
+        this.referenced[slot] = 1;
+        this.hits += 1;
+        return slot * blockWords;
+      }
+      at = (at + 1) & this.indexMask;
+    }
+    this.misses += 1;
+    return -1;
+  }
+
+  /** An empty slot to read into; it stays pinned until `fill` or `abandon`. */
+  take(): number {
+    // Two rounds clear every mark; fewer slots than there are may be pinned.
+    for (let step = 0; step <= 2 * this.slots; step += 1) {
+      const slot = this.hand;
+      this.hand = slot + 1 === this.slots ? 0 : slot + 1;
+      if (this.pinned[slot] === 1) continue;
+      if (this.referenced[slot] === 1) {
+        this.referenced[slot] = 0;
+        continue;
+      }
+      if (this.addresses[slot] !== 0) this.remove(slot);
+      this.pinned[slot] = 1;
+      return slot;
+    }
+    assert(false, "some slot is not pinned");
+  }
+
+  /** The slot now holds the verified block at `address`. */
+  fill(slot: number, address: number): void {
+    assert(this.pinned[slot] === 1, "the slot was taken");
+    this.pinned[slot] = 0;
+    this.referenced[slot] = 1;
+    this.addresses[slot] = address;
+    let at = this.home(address);
+    while (this.index[at] !== 0) {
+      assert(this.addresses[this.index[at]! - 1] !== address, "a block is cached once");
+      at = (at + 1) & this.indexMask;
+    }
+    this.index[at] = slot + 1;
+  }
+
+  /** What was read into the slot is not to be served. */
+  abandon(slot: number): void {
+    assert(this.pinned[slot] === 1, "the slot was taken");
+    this.pinned[slot] = 0;
+  }
+
+  private home(address: number): number {
+    return (Math.imul(address, 0x9e37_79b1) >>> 8) & this.indexMask;
+  }
+
+  private remove(slot: number): void {
+    let hole = this.home(this.addresses[slot]!);
+    while (this.index[hole] !== slot + 1) hole = (hole + 1) & this.indexMask;
+    this.addresses[slot] = 0;
+    // Moves later entries of the probe sequence back, so that no tombstones are needed.
+    let at = hole;
+    for (;;) {
+      at = (at + 1) & this.indexMask;
+      const entry = this.index[at]!;
+      if (entry === 0) break;
+      const distanceHome = (at - this.home(this.addresses[entry - 1]!)) & this.indexMask;
+      if (distanceHome < ((at - hole) & this.indexMask)) continue;
+      this.index[hole] = entry;
+      hole = at;
+    }
+    this.index[hole] = 0;
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * The manifest: the content of a checkpoint as references. And the root, which refers to the
+ * manifest from the superblock and carries its BLAKE3 digest: two replicas whose digests agree
+ * have the same state in the same blocks.
+ */
+import { blake3 } from "@noble/hashes/blake3.js";
+import { assert } from "../core/assert.ts";
+import { blockSize } from "../core/limits.ts";
+import { u64ReadNumber, u64WriteNumber } from "../core/u128.ts";
+import {
+  type AppendPart,
+  type CheckpointState,
+  type PagedPart,
+  trailersMax,
+} from "./checkpoint-state.ts";
+import { indexRefs, refWords, rootWords } from "./format.ts";
+import type { RefList } from "./ref-list.ts";
+
+const manifestVersion = 1;
+/** version, op, numbers of append tables, paged tables and trailers. */
+const fixedWords = 6;
+/** id, row size, rows, index blocks; then the index blocks' references. */
+const tableWords = 4;
+/** length in bytes, blocks, reference to the first block. */
+const chainEntryWords = 2 + refWords;
+
+/** Words of the manifest for the numbers that stand in `state`. */
+export function manifestWords(state: CheckpointState): number {
+  let words = fixedWords + (state.trailerCount + 1) * chainEntryWords;
+  for (const part of state.append) {
+    words += tableWords + refWords + part.indexRefs.length * refWords;
+  }
+  for (const part of state.paged) words += tableWords + part.indexRefs.length * refWords;
+  return words;
+}
+
+/** Fills the manifest's chain, which was sized by `manifestWords`. */
+export function encodeManifest(state: CheckpointState): void {
+  const words = state.manifest.words;
+  words[0] = manifestVersion;
+  u64WriteNumber(words, 1, state.op);
+  words[3] = state.append.length;
+  words[4] = state.paged.length;
+  words[5] = state.trailerCount;
+  let at = fixedWords;
+  for (const part of state.append) {
+    words.set(part.tailRef, at + tableWords);
+    at = encodeTable(words, at, part, refWords);
+  }
+  for (const part of state.paged) at = encodeTable(words, at, part, 0);
+  for (let index = 0; index <= state.trailerCount; index += 1) {
+    const chain = index < state.trailerCount ? state.trailers[index]! : state.freeSet;
+    words[at] = chain.length;
+    words[at + 1] = chain.blocks;
+    chain.copyHead(words, at + 2);
+    at += chainEntryWords;
+  }
+  assert(at * 4 === state.manifest.length, "the manifest is as long as announced");
+}
+
+function encodeTable(
+  words: Uint32Array,
+  at: number,
+  part: AppendPart | PagedPart,
+  extraWords: number,
+): number {
+  words[at] = part.id;
+  words[at + 1] = part.rowSize;
+  words[at + 2] = part.rows;
+  words[at + 3] = part.indexRefs.length;
+  let next = at + tableWords + extraWords;
+  for (let index = 0; index < part.indexRefs.length; index += 1) {
+    part.indexRefs.copy(index, words, next);
+    next += refWords;
+  }
+  return next;
+}
+
+/** Where a chain's content is found: decoded before the chain is read. */
+export interface ChainEntry {
+  readonly length: number;
+  readonly blocks: number;
+  readonly head: Uint32Array;
+}
+
+/**
+ * Takes the manifest's numbers and references over into `state`. Returns the entries of the
+ * trailers and, last, of the free set; or null when the manifest does not have this format.
+ */
+export function decodeManifest(state: CheckpointState): readonly ChainEntry[] | null {
+  const chain = state.manifest;
+  const end = chain.length / 4;
+  const words = chain.words.subarray(0, end);
+  if (end < fixedWords || words[0] !== manifestVersion) return null;
+  state.op = u64ReadNumber(words, 1);
+  if (words[3] !== state.append.length || words[4] !== state.paged.length) return null;
+  const trailers = words[5]!;
+  if (trailers > trailersMax) return null;
+  state.trailerCount = trailers;
+  let at = fixedWords;
+  for (const part of state.append) {
+    if (at + tableWords + refWords > end) return null;
+    part.tailRef.set(words.subarray(at + tableWords, at + tableWords + refWords));
+    at = decodeTable(words, at, part, refWords);
+    if (at < 0) return null;
+    if (part.indexRefs.length !== Math.ceil(part.fullBlocks / indexRefs)) return null;
+    if ((part.tailRows === 0) !== (part.tailRef[0] === 0)) return null;
+  }
+  for (const part of state.paged) {
+    if (at + tableWords > end) return null;
+    at = decodeTable(words, at, part, 0);
+    if (at < 0) return null;
+    if (part.indexRefs.length !== Math.ceil(part.pages / indexRefs)) return null;
+  }
+  if (at + (trailers + 1) * chainEntryWords !== end) return null;
+  const entries: ChainEntry[] = [];
+  for (let index = 0; index <= trailers; index += 1) {
+    entries.push({
+      length: words[at]!,
+      blocks: words[at + 1]!,
+      head: words.slice(at + 2, at + chainEntryWords),
+    });
+    at += chainEntryWords;
+  }
+  return entries;
+}
+
+function decodeTable(
+  words: Uint32Array,
+  at: number,
+  part: AppendPart | PagedPart,
+  extraWords: number,
+): number {
+  if (words[at] !== part.id || words[at + 1] !== part.rowSize) return -1;
+  part.rows = words[at + 2]!;
+  const indexBlocks = words[at + 3]!;
+  let next = at + tableWords + extraWords;
+  if (next + indexBlocks * refWords > words.length) return -1;
+  for (let index = 0; index < indexBlocks; index += 1) {
+    if (!pushRef(part.indexRefs, words, next)) return -1;
+    next += refWords;
+  }
+  return next;
+}
+
+function pushRef(list: RefList, words: Uint32Array, at: number): boolean {
+  if (words[at] === 0) return false;
+  list.push(words[at]!, words, at + 1);
+  return true;
+}
+
+/** "PCST", little-endian. */
+const rootMagic = 0x5453_4350;
+const rootVersion = 1;
+const digestAt = 16;
+const digestWords = 8;
+
+export function encodeRoot(state: CheckpointState, target: Uint32Array, at: number): void {
+  assert(target.length >= at + rootWords, "the root fits the target");
+  const manifest = state.manifest;
+  target.fill(0, at, at + rootWords);
+  target[at] = rootMagic;
+  target[at + 1] = rootVersion;
+  u64WriteNumber(target, at + 2, state.op);
+  target[at + 4] = blockSize;
+  target[at + 5] = manifest.length;
+  target[at + 6] = manifest.blocks;
+  manifest.copyHead(target, at + 7);
+  const content = new Uint8Array(manifest.words.buffer, manifest.words.byteOffset, manifest.length);
+  const digest = blake3(content);
+  for (let word = 0; word < digestWords; word += 1) {
+    target[at + digestAt + word] =
+      (digest[word * 4]! |
+        (digest[word * 4 + 1]! << 8) |
+        (digest[word * 4 + 2]! << 16) |
+        (digest[word * 4 + 3]! << 24)) >>>
+      0;
+  }
+}
+
+export function rootIsEmpty(root: Uint32Array): boolean {
+  for (let word = 0; word < rootWords; word += 1) {
+    if (root[word] !== 0) return false;
+  }
+  return true;
+}
+
+/** The manifest's place, or a sentence saying why this root cannot be used. */
+export function decodeRoot(root: Uint32Array): ChainEntry | string {
+  if (root[0] !== rootMagic) return "the superblock does not refer to a storage checkpoint";
+  if (root[1] !== rootVersion) {
+    return `the checkpoint has format version ${root[1]}; this release reads ${rootVersion}`;
+  }
+  if (root[4] !== blockSize) {
+    return `the grid has blocks of ${root[4]} bytes; this release reads blocks of ${blockSize}`;
+  }
+  return { length: root[5]!, blocks: root[6]!, head: root.slice(7, 7 + refWords) };
+}
+
+/** The digest as 64 hexadecimal digits: what people compare. */
+export function rootDigest(root: Uint32Array, at: number): string {
+  let text = "";
+  for (let word = 0; word < digestWords; word += 1) {
+    const value = root[at + digestAt + word]!;
+    for (let byte = 0; byte < 4; byte += 1) {
+      text += ((value >>> (8 * byte)) & 0xff).toString(16).padStart(2, "0");
+    }
+  }
+  return text;
+}
