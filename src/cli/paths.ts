@@ -1,9 +1,17 @@
 /** Where files that the user names, and the project's own files, are. */
+import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The project's folder: src/cli and dist/cli lie equally deep. */
-export const projectRoot = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+/** The project's folder: the nearest one above with a package.json, wherever this was compiled to. */
+export const projectRoot = findProjectRoot(dirname(fileURLToPath(import.meta.url)));
+
+function findProjectRoot(folder: string): string {
+  const parent = dirname(folder);
+  return existsSync(join(folder, "package.json")) || parent === folder
+    ? folder
+    : findProjectRoot(parent);
+}
 
 /** The built command, for starting another process of it. */
 export const mainScript = join(projectRoot, "dist", "cli", "main.js");
