@@ -235,6 +235,18 @@ export class RawSession {
     return this.await(message, limitMs);
   }
 
+  /** Sends again every second until the answer comes, as every client does. */
+  async roundTripRetrying(message: Uint8Array, limitMs = 60_000): Promise<Uint8Array> {
+    for (const deadline = performance.now() + limitMs; ; ) {
+      try {
+        return await this.roundTrip(message, 1000);
+      } catch (error) {
+        const over = performance.now() > deadline || this.connection.isClosed;
+        if (over || !(error instanceof NoReplyError)) throw error;
+      }
+    }
+  }
+
   async await(message: Uint8Array, limitMs = replyLimitMs): Promise<Uint8Array> {
     const answer = await this.connection.receive(
       (candidate) => this.isAnswer(message, candidate),

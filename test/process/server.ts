@@ -124,6 +124,13 @@ export class ServerProcess {
 
   /** Resolves when the server says that it listens. */
   static async start(path: string, options: StartOptions = {}): Promise<ServerProcess> {
+    const server = ServerProcess.spawn(path, options);
+    await server.untilListening();
+    return server;
+  }
+
+  /** Returns at once; the process may be killed before it listens. */
+  static spawn(path: string, options: StartOptions = {}): ServerProcess {
     const child = spawn(
       process.execPath,
       [
@@ -137,12 +144,10 @@ export class ServerProcess {
       ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
-    const server = new ServerProcess(child);
-    await server.untilListening();
-    return server;
+    return new ServerProcess(child);
   }
 
-  private untilListening(): Promise<void> {
+  untilListening(): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.child.kill("SIGKILL");
