@@ -8,7 +8,6 @@ import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize } from "../core/limits.ts";
 import { u64ReadNumber } from "../core/u128.ts";
 import type { Connection } from "../io/connection.ts";
-import type { MessageBus } from "../io/message-bus.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import { resealHeader, writeEviction, writePongClient } from "../wire/build.ts";
 import {
@@ -21,8 +20,16 @@ import {
 import { clientReleaseMax, clientReleaseMin, ownRelease } from "../wire/release.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 
+/** The part of the message bus that a replica needs for its clients. */
+export interface ClientBus {
+  /** Sends to where the client's replies go; false: dropped, the client retries. */
+  sendToClient(clientWords: Uint32Array, clientAt: number, message: Message): boolean;
+  /** Answers on the connection that a message came from; only from inside `onMessage`. */
+  sendOn(connection: Connection, message: Message): boolean;
+}
+
 export interface ClientPortOptions {
-  readonly bus: MessageBus;
+  readonly bus: ClientBus;
   readonly replyPool: MessagePool;
   readonly sessions: ClientSessions;
   readonly cluster: Uint32Array;

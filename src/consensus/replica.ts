@@ -20,7 +20,6 @@ import { u64AddNumber, u64Compare, u128Copy } from "../core/u128.ts";
 import { U128Map } from "../core/u128-map.ts";
 import type { Connection } from "../io/connection.ts";
 import type { Time } from "../io/io.ts";
-import type { MessageBus } from "../io/message-bus.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import type { StorageEngine } from "../storage/engine.ts";
@@ -29,7 +28,7 @@ import { beginHeader, resealHeader, sealHeader } from "../wire/build.ts";
 import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts";
 import { Operation, pulseExpiryMax } from "../wire/operations.ts";
 import type { Checkpointer } from "./checkpointer.ts";
-import { ClientPort } from "./client-port.ts";
+import { type ClientBus, ClientPort } from "./client-port.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { Executor } from "./executor.ts";
 import { Pipeline, type PipelineEntry } from "./pipeline.ts";
@@ -54,7 +53,7 @@ export interface ReplicaOptions {
   readonly stateMachine: StateMachine;
   readonly sessions: ClientSessions;
   readonly checkpointer: Checkpointer;
-  readonly bus: MessageBus;
+  readonly bus: ClientBus;
   /** For requests and prepares. */
   readonly pool: MessagePool;
   readonly replyPool: MessagePool;

@@ -1,0 +1,174 @@
+/**
+ * Puts a replica together over any I/O: the server does it with a real backend and message bus,
+ * tests and the simulator with theirs. Nothing here opens a file or a socket.
+ */
+import { Checkpointer } from "../consensus/checkpointer.ts";
+import type { ClientBus } from "../consensus/client-port.ts";
+import { ClientSessions } from "../consensus/client-sessions.ts";
+import type { ReplicaParts } from "../consensus/open-replica.ts";
+import { Replica } from "../consensus/replica.ts";
+import {
+  clientsMaxLimit,
+  headerSize,
+  messageSizeMax,
+  pipelinePrepareMax,
+  pipelineRequestQueueMax,
+  replySlotSize,
+} from "../core/limits.ts";
+import type { FileHandle, FileIo, Time } from "../io/io.ts";
+import { MessagePool } from "../io/message-pool.ts";
+import { StateMachine } from "../ledger/state-machine.ts";
+import { StorageEngine } from "../storage/engine.ts";
+import { ClientReplies } from "../wal/client-replies.ts";
+import { DataFileLayout } from "../wal/data-file.ts";
+import { Journal } from "../wal/journal.ts";
+import type { Superblock } from "../wal/superblock.ts";
+
+/** How much memory a replica takes. Never part of the format. */
+export interface MemoryOptions {
+  /** Blocks of the grid that are kept after they were read. Bytes. */
+  readonly cacheGridBytes: number;
+  /** Blocks per table that stay in memory after they were written. */
+  readonly recentBlocks: number;
+  /** Pages that may be copied because they changed while a checkpoint wrote them. Bytes. */
+  readonly pageCopyBytes: number;
+  /** Messages of 1 MiB for requests and prepares, and for replies. */
+  readonly messagesLarge: number;
+  readonly repliesLarge: number;
+  readonly messagesSmall: number;
+}
+
+export const memoryDefault: MemoryOptions = {
+  cacheGridBytes: 128 * 1024 * 1024,
+  recentBlocks: 64,
+  pageCopyBytes: 64 * 1024 * 1024,
+  messagesLarge: pipelinePrepareMax + pipelineRequestQueueMax + 16,
+  repliesLarge: 16,
+  messagesSmall: 512,
+};
+
+export const memoryDevelopment: MemoryOptions = {
+  cacheGridBytes: 16 * 1024 * 1024,
+  recentBlocks: 16,
+  pageCopyBytes: 16 * 1024 * 1024,
+  messagesLarge: pipelinePrepareMax + pipelineRequestQueueMax + 8,
+  repliesLarge: 8,
+  messagesSmall: 256,
+};
+
+export interface ComposeOptions {
+  readonly io: FileIo;
+  readonly file: FileHandle;
+  /** Bytes of the data file. */
+  readonly fileSize: number;
+  readonly time: Time;
+  /** Opened. */
+  readonly superblock: Superblock;
+  /** Makes the bus, given the pool that it receives into and who handles its messages. */
+  readonly createBus: (pool: MessagePool, replica: () => Replica) => ClientBus;
+  readonly memory: MemoryOptions;
+  readonly grouping: boolean;
+  readonly allocateWords: (count: number) => Uint32Array;
+  readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
+  readonly gridBlocksMax: number;
+  readonly log: (text: string) => void;
+  /** Something that no replica may go on after. */
+  readonly onFatal: (text: string) => void;
+}
+
+/** Events of one op: a message full of 128-byte events, or a pulse's. */
+const opRowsMax = 8192;
+
+export function composeReplica(options: ComposeOptions): ReplicaParts {
+  const { io, file, superblock, memory, onFatal } = options;
+  const format = superblock.formatOptions;
+  const layout = new DataFileLayout(format);
+  const journal = new Journal({ io, file, layout, onFatal });
+  const replies = new ClientReplies({ io, file, layout, onFatal });
+  const storage = new StorageEngine({
+    io,
+    file,
+    gridAt: layout.gridAt,
+    gridBytes: Math.max(0, options.fileSize - layout.gridAt),
+    gridBlocksMax: options.gridBlocksMax,
+    cluster: format.cluster,
+    checkpointInterval: format.checkpointInterval,
+    opRowsMax,
+    recentBlocks: memory.recentBlocks,
+    cacheBytes: memory.cacheGridBytes,
+    pageCopyBytes: memory.pageCopyBytes,
+    allocateWords: options.allocateWords,
+    extend: options.extend,
+    onDamaged: (block) => {
+      onFatal(
+        `${block.name} is damaged (${block.reason}) and no other replica has a copy; ` +
+          "restore the data file from a copy.",
+      );
+    },
+    onFatal,
+  });
+  const stateMachine = new StateMachine(storage, {
+    batchSizeLimit: messageSizeMax - headerSize,
+    allocateWords: options.allocateWords,
+  });
+  const sessions = new ClientSessions(
+    format.clientsMax,
+    io.allocate(format.clientsMax * replySlotSize),
+  );
+  const checkpointer = new Checkpointer({
+    interval: format.checkpointInterval,
+    superblock,
+    journal,
+    storage,
+    stateMachine,
+    sessions,
+    replies,
+    io,
+    file,
+    onFatal,
+  });
+  const allocate = (sizeBytes: number) => io.allocate(sizeBytes);
+  const pool = new MessagePool(allocate, {
+    small: memory.messagesSmall,
+    large: memory.messagesLarge,
+  });
+  const replyPool = new MessagePool(allocate, {
+    small: memory.messagesSmall,
+    large: memory.repliesLarge,
+  });
+  const replica: Replica = new Replica({
+    cluster: format.cluster,
+    replica: format.replica,
+    replicaCount: format.replicaCount,
+    journal,
+    storage,
+    stateMachine,
+    sessions,
+    checkpointer,
+    bus: options.createBus(pool, () => replica),
+    pool,
+    replyPool,
+    time: options.time,
+    requestQueueMax: pipelineRequestQueueMax,
+    requestSizeMax: messageSizeMax,
+    grouping: options.grouping,
+  });
+  return {
+    superblock,
+    journal,
+    storage,
+    stateMachine,
+    sessions,
+    replies,
+    checkpointer,
+    replica,
+    pool,
+    io,
+    log: options.log,
+  };
+}
+
+/** Connections of clients that a server keeps: its sessions and some that come and go. */
+export function connectionsMaxFor(clientsMax: number): number {
+  return Math.min(clientsMax, clientsMaxLimit) + 64;
+}
