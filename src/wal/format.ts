@@ -2,9 +2,9 @@
  * Formats a data file: a fixed sequence of writes through the I/O seam.
  *
  * The journal and the replies zone are written once in full, since the first write into merely
- * allocated space costs the file system twice as much as an overwrite. All of it is synced before
- * the superblock copies are written: a file whose formatting was interrupted has no superblock
- * and is refused, never half accepted.
+ * allocated space costs the file system twice as much as an overwrite. The superblock zone is
+ * zeroed first and the copies are written when all else is durable: a file whose formatting was
+ * interrupted has no superblock and is refused, never half accepted, whatever it held before.
  */
 import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize, sectorSize } from "../core/limits.ts";
@@ -20,7 +20,7 @@ import {
   superblockCopySize,
   superblockCopySpacing,
 } from "./data-file.ts";
-import { rootPrepareSize, writeReservedHeader, writeRootPrepare } from "./headers.ts";
+import { writeReservedHeader, writeRootPrepare } from "./headers.ts";
 import { sealSuperblock, writeFirstSuperblock } from "./superblock-layout.ts";
 
 /** Slots being written at once. */
@@ -62,6 +62,16 @@ class Formatting {
   }
 
   start(): void {
+    const zone = superblockCopies * superblockCopySpacing;
+    const completion = new Completion((write) => {
+      if (this.check(write, "clear the superblock zone")) this.startLanes();
+      else this.onDone(this.error);
+    });
+    const zeros = this.io.allocate(zone);
+    this.io.write(completion, this.file, zeros, 0, zone, this.layout.superblockAt, true);
+  }
+
+  private startLanes(): void {
     for (let lane = 0; lane < lanesMax; lane += 1) {
       const buffer = this.io.allocate(prepareSlotSize);
       const completion = new Completion((write) => {

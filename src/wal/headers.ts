@@ -14,6 +14,7 @@ import { headerSize, messageSizeMax } from "../core/limits.ts";
 import { u64ReadNumber, u64WriteNumber, u128Equal } from "../core/u128.ts";
 import { checksum, checksumMatches, checksumSize } from "../native/checksum.ts";
 import { Command, frame, prepareHeader } from "../wire/header.ts";
+import { Operation } from "../wire/operations.ts";
 import type { FormatOptions } from "./data-file.ts";
 
 /** 32-bit words of a header. */
@@ -24,10 +25,6 @@ export interface Memory {
   readonly bytes: Uint8Array;
   readonly words: Uint32Array;
 }
-
-/** Operation numbers that the journal itself gives a meaning (protocol/operations.md §1). */
-const operationReserved = 0;
-const operationRoot = 1;
 
 /** Bytes of the root prepare's body. */
 const rootBodySize = 256;
@@ -160,7 +157,7 @@ export function checkSlotHeader(
 
 /** True for a header (already checked) that marks its slot as holding nothing. */
 export function isReserved(bytes: Uint8Array, at: number): boolean {
-  return bytes[at + prepareHeader.at.operation] === operationReserved;
+  return bytes[at + prepareHeader.at.operation] === Operation.reserved;
 }
 
 /** Writes the header that marks `slot` as holding nothing. */
@@ -172,7 +169,7 @@ export function writeReservedHeader(
 ): void {
   writeFrame(memory, at, cluster, headerSize);
   u64WriteNumber(memory.words, at / 4 + opWord, slot);
-  memory.bytes[at + prepareHeader.at.operation] = operationReserved;
+  memory.bytes[at + prepareHeader.at.operation] = Operation.reserved;
   sealMessage(memory.bytes, at, headerSize);
 }
 
@@ -183,7 +180,7 @@ export function writeReservedHeader(
 export function writeRootPrepare(memory: Memory, at: number, options: FormatOptions): void {
   const { words } = memory;
   writeFrame(memory, at, options.cluster, rootPrepareSize);
-  memory.bytes[at + prepareHeader.at.operation] = operationRoot;
+  memory.bytes[at + prepareHeader.at.operation] = Operation.root;
   const body = (at + headerSize) / 4;
   words.fill(0, body, body + rootBodySize / 4);
   words[body] = options.formatVersion;

@@ -3,10 +3,10 @@
  *
  * Life of a write: the prepare, padded with zeros to whole sectors, goes into its slot with one
  * durable write; when that has completed the caller is told and may acknowledge. Right after, the
- * sector of the header ring that holds its header is written. Such a sector only ever contains
- * headers whose prepares are durable; writes of one sector follow each other, and what became
- * durable meanwhile shares the next. Header writes need not be durable one by one: a checkpoint's
- * sync covers them, and `flush` does at a clean stop. Until then recovery does without them.
+ * sector of the header ring that holds its header is written, durably too, though nobody waits for
+ * it. Such a sector only ever contains headers whose prepares are durable; writes of one sector
+ * follow each other, and headers that came meanwhile share the next. Recovery does without headers
+ * that had not landed; what they add is proof that a prepare now damaged had been whole.
  *
  * Invariants:
  * - A slot is overwritten only by an op at most one ring above the last durable checkpoint, so
@@ -47,7 +47,11 @@ export const journalWritesMax = 2 * pipelinePrepareMax;
 /** Prepare reads in flight. */
 export const journalReadsMax = 8;
 
-const headerWritesMax = 4;
+/**
+ * Header sectors in flight. Consecutive ops share a sector, whose writes follow each other anyway;
+ * the second serves a pipeline that crosses into the next one.
+ */
+const headerWritesMax = 2;
 
 export const PrepareRead = {
   /** The target holds the prepare, verified. */
@@ -380,7 +384,7 @@ export class Journal {
       const ringAt = sector * sectorSize;
       write.buffer.bytes.set(this.ring.bytes.subarray(ringAt, ringAt + sectorSize));
       const fileAt = this.layout.headerRingAt + ringAt;
-      this.io.write(write.completion, this.file, write.buffer, 0, sectorSize, fileAt, false);
+      this.io.write(write.completion, this.file, write.buffer, 0, sectorSize, fileAt, true);
     }
   }
 
@@ -406,7 +410,7 @@ export class Journal {
     );
   }
 
-  /** At a clean stop: calls back when all prepares written so far and their headers are durable. */
+  /** At a clean stop: calls back when all prepares and headers on their way have landed. */
   flush(onFlushed: () => void): void {
     assert(this.onFlushed === null, "one flush at a time");
     this.onFlushed = onFlushed;
@@ -481,8 +485,8 @@ export class Journal {
     // Also when the slot was given another prepare while we read.
     if (!this.hasPrepareOf(read.op, read.checksum, 0)) return PrepareRead.missing;
     if (read.completion.result >= 0 && this.prepareIntact(read, slot)) return PrepareRead.ok;
-    this.faultyOps[slot] = read.op;
     this.dirty[slot] = 1;
+    if (read.op > this.checkpointOp) this.faultyOps[slot] = read.op;
     return PrepareRead.damaged;
   }
 
