@@ -1,7 +1,10 @@
 /**
  * The checksum of headers, bodies and everything on disk: AEGIS-128L as a 128-bit MAC with zero
  * key and nonce. It detects rot and misdirection; it does not authenticate.
+ *
+ * The addon computes it with AES instructions; without the addon its TypeScript twin does.
  */
+import { loadAddon } from "./addon.ts";
 import { checksumPortable } from "./checksum-portable.ts";
 
 export { checksumPortable };
@@ -15,15 +18,21 @@ type ChecksumFunction = typeof checksumPortable;
 
 let implementation: ChecksumImplementation = "portable";
 let compute: ChecksumFunction = checksumPortable;
+useChecksumImplementation("native");
 
-/** For tests and the simulator. Returns false when the addon is not there to be used. */
+/**
+ * For tests and the simulator; the addon is chosen by itself where it loads. Returns false when
+ * the wanted one is not there, and changes nothing then.
+ */
 export function useChecksumImplementation(wanted: ChecksumImplementation): boolean {
-  if (wanted === "native") return false;
+  const addon = wanted === "native" ? loadAddon() : null;
+  if (wanted === "native" && addon === null) return false;
   implementation = wanted;
-  compute = checksumPortable;
+  compute = addon === null ? checksumPortable : addon.checksum;
   return true;
 }
 
+/** The one in use, for the log line at start. */
 export function checksumImplementation(): ChecksumImplementation {
   return implementation;
 }

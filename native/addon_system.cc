@@ -1,0 +1,102 @@
+// Memory, files and clocks for JavaScript.
+#include "addon.h"
+#include "check.h"
+#include "clocks.h"
+#include "files.h"
+#include "values.h"
+
+namespace pacioli {
+namespace {
+
+// What a wrapped buffer needs when it is collected.
+struct Wrapped {
+  std::shared_ptr<BufferRegistry> buffers;
+  uint32_t id;
+};
+
+void finalize_wrapped(napi_env, void*, void* hint) {
+  auto* wrapped = static_cast<Wrapped*>(hint);
+  wrapped->buffers->free(wrapped->id);
+  delete wrapped;
+}
+
+// allocate(sizeBytes, large): { id, memory }, or null when there is no memory to be had.
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  size_t size_bytes;
+  CHECK(info.Length() == 2);
+  CHECK(read_size(env, info[0], &size_bytes));
+  AddonData& data = addon_data(env);
+  const uint32_t id = data.buffers->allocate(size_bytes, info[1].As<Napi::Boolean>().Value());
+  if (id == buffer_none) return env.Null();
+  const napi_value memory = wrap_buffer(env, data, id);
+  if (memory == nullptr) return env.Null();
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("id", id);
+  result.Set("memory", memory);
+  return result;
+}
+
+template <uint64_t (*read_clock)()>
+napi_value write_clock(napi_env env, napi_callback_info) {
+  const uint64_t now_ns = read_clock();
+  uint32_t* words = addon_data(env).clock_words;
+  words[0] = static_cast<uint32_t>(now_ns);
+  words[1] = static_cast<uint32_t>(now_ns >> 32);
+  return nullptr;
+}
+
+template <class Result, Result (*function)(int)>
+Napi::Value with_file(const Napi::CallbackInfo& info) {
+  CHECK(info.Length() == 1 && info[0].IsNumber());
+  const Result result = function(info[0].As<Napi::Number>().Int32Value());
+  return Napi::Number::New(info.Env(), static_cast<double>(result));
+}
+
+// filePreallocate(fd, sizeBytes)
+Napi::Value preallocate(const Napi::CallbackInfo& info) {
+  size_t size_bytes;
+  CHECK(info.Length() == 2 && info[0].IsNumber());
+  CHECK(read_size(info.Env(), info[1], &size_bytes));
+  const int result = file_preallocate(info[0].As<Napi::Number>().Int32Value(),
+                                      static_cast<int64_t>(size_bytes));
+  return Napi::Number::New(info.Env(), result);
+}
+
+}  // namespace
+
+napi_value wrap_buffer(napi_env env, AddonData& data, uint32_t id) {
+  auto* wrapped = new Wrapped{data.buffers, id};
+  napi_value memory;
+  const napi_status status =
+      napi_create_external_arraybuffer(env, data.buffers->base(id), data.buffers->size_bytes(id),
+                                       finalize_wrapped, wrapped, &memory);
+  if (status == napi_ok) return memory;
+  finalize_wrapped(env, nullptr, wrapped);
+  return nullptr;
+}
+
+void export_system(Napi::Env env, Napi::Object exports) {
+  exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  exports.Set("fileLock", Napi::Function::New<with_file<int, file_lock>>(env, "fileLock"));
+  exports.Set("fileSize", Napi::Function::New<with_file<int64_t, file_size>>(env, "fileSize"));
+  exports.Set("fileProbeDirect",
+              Napi::Function::New<with_file<int, file_probe_direct>>(env, "fileProbeDirect"));
+  exports.Set("filePreallocate", Napi::Function::New<preallocate>(env, "filePreallocate"));
+
+  // The clocks answer through two words that both sides see.
+  AddonData& data = addon_data(env);
+  const uint32_t id = data.buffers->allocate(page_size, false);
+  const napi_value memory = id == buffer_none ? nullptr : wrap_buffer(env, data, id);
+  if (memory == nullptr) {
+    Napi::Error::New(env, "this runtime allows no external memory").ThrowAsJavaScriptException();
+    return;
+  }
+  data.buffers->pin(id);  // For as long as clock_words may be written.
+  data.clock_words = reinterpret_cast<uint32_t*>(data.buffers->base(id));
+  exports.Set("clockMemory", memory);
+  set_function(env, exports, "clockMonotonic", write_clock<monotonic_ns>);
+  set_function(env, exports, "clockWall", write_clock<wall_ns>);
+}
+
+}  // namespace pacioli

@@ -1,0 +1,23 @@
+// What node:fs cannot do with a file. Results are 0 or more, or a negative errno.
+#pragma once
+
+#include <cstdint>
+
+namespace pacioli {
+
+// Takes the advisory lock on the whole file without waiting; closing the descriptor (or the end
+// of the process, however it comes) releases it. -EWOULDBLOCK: another holds it.
+int file_lock(int fd);
+
+// Gives the range [0, size_bytes) real blocks, so that later writes cannot run out of space.
+// -EOPNOTSUPP: the file system cannot; the caller writes zeros instead.
+int file_preallocate(int fd, int64_t size_bytes);
+
+// Bytes in a regular file or a block device; -EISDIR or -EINVAL for anything else.
+int64_t file_size(int fd);
+
+// Reads one sector at offset 0 with the alignment that the data file uses. 0 when the file was
+// opened for Direct I/O and the file system serves it; an empty file serves too.
+int file_probe_direct(int fd);
+
+}  // namespace pacioli

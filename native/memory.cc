@@ -1,0 +1,91 @@
+#include "memory.h"
+
+#include <sys/mman.h>
+
+#include "check.h"
+
+namespace pacioli {
+namespace {
+
+constexpr size_t huge_page_size = 2 * 1024 * 1024;
+
+#if !defined(MAP_NORESERVE)
+#define MAP_NORESERVE 0
+#endif
+
+uint8_t* map(size_t size_bytes, int flags) {
+  void* base = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  return base == MAP_FAILED ? nullptr : static_cast<uint8_t*>(base);
+}
+
+// Huge pages need an aligned range, so more is mapped and both ends are given back.
+uint8_t* map_large(size_t size_bytes) {
+  const size_t mapped_bytes = size_bytes + huge_page_size;
+  uint8_t* mapped = map(mapped_bytes, MAP_NORESERVE);
+  if (mapped == nullptr) return nullptr;
+  const size_t misaligned = reinterpret_cast<uintptr_t>(mapped) % huge_page_size;
+  const size_t before = misaligned == 0 ? 0 : huge_page_size - misaligned;
+  const size_t after = mapped_bytes - before - size_bytes;
+  if (before > 0) CHECK(munmap(mapped, before) == 0);
+  if (after > 0) CHECK(munmap(mapped + before + size_bytes, after) == 0);
+#if defined(MADV_HUGEPAGE)
+  // Advice: a kernel without huge pages refuses it and the memory works all the same.
+  static_cast<void>(madvise(mapped + before, size_bytes, MADV_HUGEPAGE));
+#endif
+  return mapped + before;
+}
+
+}  // namespace
+
+uint32_t BufferRegistry::allocate(size_t size_bytes, bool large) {
+  CHECK(size_bytes > 0);
+  if (size_bytes > SIZE_MAX / 2) return buffer_none;
+  const size_t rounded = (size_bytes + page_size - 1) / page_size * page_size;
+  uint8_t* base = large ? map_large(rounded) : map(rounded, 0);
+  if (base == nullptr) return buffer_none;
+  CHECK(reinterpret_cast<uintptr_t>(base) % page_size == 0);
+
+  uint32_t id;
+  if (ids_free_.empty()) {
+    id = static_cast<uint32_t>(buffers_.size());
+    buffers_.push_back({});
+  } else {
+    id = ids_free_.back();
+    ids_free_.pop_back();
+  }
+  CHECK(buffers_[id].base == nullptr);
+  buffers_[id] = {base, rounded, 0};
+  return id;
+}
+
+void BufferRegistry::free(uint32_t id) {
+  CHECK(contains(id));
+  if (buffers_[id].pins > 0) return;  // Its id stays taken as well.
+  CHECK(munmap(buffers_[id].base, buffers_[id].size_bytes) == 0);
+  buffers_[id] = {};
+  ids_free_.push_back(id);
+}
+
+uint8_t* BufferRegistry::base(uint32_t id) const {
+  CHECK(contains(id));
+  return buffers_[id].base;
+}
+
+size_t BufferRegistry::size_bytes(uint32_t id) const {
+  CHECK(contains(id));
+  return buffers_[id].size_bytes;
+}
+
+void BufferRegistry::pin(uint32_t id) {
+  CHECK(contains(id));
+  buffers_[id].pins += 1;
+}
+
+void BufferRegistry::unpin(uint32_t id) {
+  CHECK(contains(id));
+  CHECK(buffers_[id].pins > 0);
+  buffers_[id].pins -= 1;
+}
+
+}  // namespace pacioli

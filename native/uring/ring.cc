@@ -1,0 +1,272 @@
+#include "ring.h"
+
+#include <cerrno>
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "../check.h"
+#include "../clocks.h"
+
+namespace pacioli {
+namespace {
+
+using uring::Cqe;
+using uring::Sqe;
+
+// User data of the poll on the wake descriptor; slots lie far below.
+constexpr uint64_t wake_user_data = 0xffff'ffff'ffff'fffe;
+
+// The kernel moves at most this much per operation (its MAX_RW_COUNT).
+constexpr uint32_t transfer_bytes_max = 0x7fff'f000;
+
+// A full submission ring is handed over and filled again this often per call at most.
+constexpr int refills_max = 64;
+
+constexpr bool is_power_of_two(uint32_t value) { return value != 0 && (value & (value - 1)) == 0; }
+
+}  // namespace
+
+Ring::Ring(const RingOptions& options, BufferRegistry& buffers)
+    : options_(options), buffers_(buffers), slots_(options.slots, Slot{0, buffer_none, false}) {
+  CHECK(is_power_of_two(options.entries));
+  CHECK(is_power_of_two(options.slots));
+  CHECK(options.completions_max > 0);
+}
+
+Ring::~Ring() {
+  // Buffers of operations that the kernel still holds stay pinned, hence mapped.
+  for (const uint32_t id : {descriptors_id_, pending_id_, completions_id_, control_id_}) {
+    if (id != buffer_none) buffers_.unpin(id);
+  }
+}
+
+int Ring::create(const RingOptions& options, BufferRegistry& buffers, std::unique_ptr<Ring>* out) {
+  std::unique_ptr<Ring> ring(new Ring(options, buffers));
+  if (const int error = ring->open()) return error;
+  *out = std::move(ring);
+  return 0;
+}
+
+int Ring::open() {
+  // Every slot and the wake poll have room among the completions: they do not overflow.
+  const uint32_t larger = options_.slots > options_.entries ? options_.slots : options_.entries;
+  if (const int error = queue_.open(options_.entries, 2 * larger)) return error;
+
+  int files[files_max];
+  for (int& fd : files) fd = -1;
+  const int error = queue_.register_call(uring::register_op::files, files, files_max);
+  if (error < 0) return error;
+
+  const uint32_t slots = options_.slots;
+  descriptors_ = reinterpret_cast<Descriptor*>(
+      allocate_shared(slots * sizeof(Descriptor), &descriptors_id_));
+  pending_ = reinterpret_cast<uint32_t*>(allocate_shared(slots * sizeof(uint32_t), &pending_id_));
+  completions_ = reinterpret_cast<CompletionEntry*>(
+      allocate_shared(options_.completions_max * sizeof(CompletionEntry), &completions_id_));
+  control_ = reinterpret_cast<Control*>(allocate_shared(sizeof(Control), &control_id_));
+  return control_ == nullptr || completions_ == nullptr || pending_ == nullptr ||
+                 descriptors_ == nullptr
+             ? -ENOMEM
+             : 0;
+}
+
+uint8_t* Ring::allocate_shared(size_t size_bytes, uint32_t* id) {
+  *id = buffers_.allocate(size_bytes, false);
+  if (*id == buffer_none) return nullptr;
+  buffers_.pin(*id);
+  return buffers_.base(*id);
+}
+
+Descriptor& Ring::descriptor(uint32_t slot) {
+  CHECK(slot < options_.slots);
+  return descriptors_[slot];
+}
+
+int Ring::enter(uint32_t wait_ms) {
+  control_->wake = 0;
+  if (options_.wake_fd >= 0 && wait_ms > 0) arm_wake();
+  for (int refill = 0;; refill += 1) {
+    fill();
+    const bool more = control_->queue_head != control_->queue_tail;
+    const bool wait = !more && queue_.cq_ready() == 0;
+    const int result = queue_.enter(wait ? wait_ms : 0);
+    if (result < 0) return result;
+    control_->system_calls += static_cast<uint32_t>(result);
+    if (!more) break;
+    control_->pressure += 1;
+    // Nothing was taken: the rest waits for the next turn, after completions were reaped.
+    if (queue_.sq_space() == 0 || refill == refills_max) break;
+  }
+  if (queue_.cq_overflown()) control_->pressure += 1;
+  return static_cast<int>(drain());
+}
+
+// Moves queued slots into the submission ring while it has room.
+void Ring::fill() {
+  const uint32_t tail = control_->queue_tail;
+  CHECK(tail - control_->queue_head <= options_.slots);
+  if (tail == control_->queue_head) return;
+  const uint64_t now_ns = monotonic_ns();
+  while (control_->queue_head != tail && queue_.sq_space() > 0) {
+    const uint32_t slot = pending_[control_->queue_head & (options_.slots - 1)];
+    CHECK(slot < options_.slots);
+    CHECK(!slots_[slot].in_kernel);
+    slots_[slot] = {now_ns, buffer_none, true};
+    translate(slot);
+    control_->queue_head += 1;
+    control_->in_kernel += 1;
+  }
+}
+
+void Ring::translate(uint32_t index) {
+  const Descriptor& from = descriptors_[index];
+  Slot& slot = slots_[index];
+  Sqe& sqe = queue_.sqe_next();
+  sqe.user_data = index;
+  sqe.fd = static_cast<int32_t>(from.handle);
+  const uint64_t offset = (uint64_t{from.offset_high} << 32) | from.offset_low;
+  if (from.flags & flag::fixed_file) {
+    CHECK(from.handle < files_max);
+    CHECK(from.opcode == opcode::read || from.opcode == opcode::write ||
+          from.opcode == opcode::sync);
+    sqe.flags = uring::sqe_fixed_file;
+  }
+
+  switch (from.opcode) {
+    case opcode::nop:
+      sqe.opcode = uring::op::nop;
+      sqe.fd = -1;
+      break;
+    case opcode::read:
+      sqe.opcode = uring::op::read;
+      sqe.addr = reinterpret_cast<uint64_t>(buffer_range(from, slot));
+      sqe.len = from.length;
+      sqe.off = offset;
+      break;
+    case opcode::write:
+      sqe.opcode = uring::op::write;
+      sqe.addr = reinterpret_cast<uint64_t>(buffer_range(from, slot));
+      sqe.len = from.length;
+      sqe.off = offset;
+      sqe.op_flags = from.flags & flag::durable ? uring::rwf_dsync : 0;
+      break;
+    case opcode::sync:
+      sqe.opcode = uring::op::fsync;
+      sqe.op_flags = uring::fsync_datasync;
+      break;
+    case opcode::accept:
+      sqe.opcode = uring::op::accept;
+      sqe.op_flags = SOCK_CLOEXEC;
+      break;
+    case opcode::connect:
+      CHECK(from.length <= sizeof(from.extra));
+      sqe.opcode = uring::op::connect;
+      sqe.addr = reinterpret_cast<uint64_t>(from.extra);
+      sqe.off = from.length;
+      break;
+    case opcode::receive:
+      sqe.opcode = uring::op::recv;
+      sqe.addr = reinterpret_cast<uint64_t>(buffer_range(from, slot));
+      sqe.len = from.length;
+      sqe.op_flags = from.flags & flag::whole ? MSG_WAITALL : 0;
+      break;
+    case opcode::send:
+      sqe.opcode = uring::op::send;
+      sqe.addr = reinterpret_cast<uint64_t>(buffer_range(from, slot));
+      sqe.len = from.length;
+      sqe.op_flags = MSG_NOSIGNAL | MSG_WAITALL;
+      break;
+    case opcode::shutdown:
+      sqe.opcode = uring::op::shutdown;
+      sqe.len = SHUT_RDWR;
+      break;
+    case opcode::close:
+      sqe.opcode = uring::op::close;
+      break;
+    case opcode::timeout:
+      static_assert(sizeof(from.extra) >= sizeof(uring::Timespec));
+      sqe.opcode = uring::op::timeout;
+      sqe.fd = -1;
+      sqe.addr = reinterpret_cast<uint64_t>(from.extra);
+      sqe.len = 1;
+      break;
+    case opcode::cancel:
+      CHECK(from.handle < options_.slots);
+      sqe.opcode = uring::op::async_cancel;
+      sqe.fd = -1;
+      sqe.addr = from.handle;
+      break;
+    case opcode::poll:
+      sqe.opcode = uring::op::poll_add;
+      sqe.op_flags = POLLIN;
+      break;
+    default:
+      CHECK(!"descriptor names an operation");
+  }
+}
+
+// The address of the bytes that a descriptor names; pins their buffer.
+uint8_t* Ring::buffer_range(const Descriptor& descriptor, Slot& slot) {
+  const size_t size_bytes = buffers_.size_bytes(descriptor.buffer_id);
+  CHECK(descriptor.buffer_at <= size_bytes);
+  CHECK(descriptor.length <= size_bytes - descriptor.buffer_at);
+  CHECK(descriptor.length <= transfer_bytes_max);
+  buffers_.pin(descriptor.buffer_id);
+  slot.buffer_id = descriptor.buffer_id;
+  return buffers_.base(descriptor.buffer_id) + descriptor.buffer_at;
+}
+
+// Stays armed until the descriptor becomes readable, over as many calls as that takes.
+void Ring::arm_wake() {
+  if (wake_armed_ || queue_.sq_space() == 0) return;
+  Sqe& sqe = queue_.sqe_next();
+  sqe.opcode = uring::op::poll_add;
+  sqe.fd = options_.wake_fd;
+  sqe.op_flags = POLLIN;
+  sqe.user_data = wake_user_data;
+  wake_armed_ = true;
+}
+
+// Copies completions out. What exceeds the array stays in the ring for the next call.
+uint32_t Ring::drain() {
+  uint32_t count = 0;
+  uint64_t now_ns = 0;
+  while (count < options_.completions_max && queue_.cq_ready() > 0) {
+    const Cqe cqe = queue_.cq_front();
+    queue_.cq_pop();
+    if (cqe.user_data == wake_user_data) {
+      wake_armed_ = false;
+      control_->wake = 1;
+      continue;
+    }
+    CHECK(cqe.user_data < options_.slots);
+    Slot& slot = slots_[cqe.user_data];
+    CHECK(slot.in_kernel);
+    slot.in_kernel = false;
+    if (slot.buffer_id != buffer_none) buffers_.unpin(slot.buffer_id);
+    if (now_ns == 0) now_ns = monotonic_ns();
+    const uint64_t duration_us = (now_ns - slot.taken_ns) / 1000;
+    completions_[count] = {static_cast<uint32_t>(cqe.user_data), cqe.res,
+                           duration_us > UINT32_MAX ? UINT32_MAX
+                                                    : static_cast<uint32_t>(duration_us),
+                           0};
+    count += 1;
+    CHECK(control_->in_kernel > 0);
+    control_->in_kernel -= 1;
+  }
+  return count;
+}
+
+int Ring::register_file(uint32_t index, int fd) {
+  CHECK(index < files_max);
+  const uring::FilesUpdate update{index, 0, reinterpret_cast<uint64_t>(&fd)};
+  const int result = queue_.register_call(uring::register_op::files_update, &update, 1);
+  return result < 0 ? result : 0;
+}
+
+int Ring::register_eventfd(int fd) {
+  return queue_.register_call(uring::register_op::eventfd, &fd, 1);
+}
+
+}  // namespace pacioli

@@ -1,0 +1,334 @@
+/**
+ * Opening and creating the data file: Direct I/O, exclusive lock, preallocation. Everything here
+ * is synchronous and for start-up; reads and writes go through the I/O backends.
+ *
+ * Creation ends with fsync of the file and of its directory, so that a file that was reported as
+ * created survives a power cut; a creation that fails leaves nothing behind.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { getSystemErrorName } from "node:util";
+import { assert } from "../core/assert.ts";
+import { sectorSize } from "../core/limits.ts";
+import { loadAddon } from "./addon.ts";
+import { acquireLockFile, type LockHolder, readLockFile, releaseLockFile } from "./lock-file.ts";
+import { allocatePages } from "./memory.ts";
+
+/** Stable: programs match on them. */
+export type DataFileErrorCode =
+  | "ERR_FILE_MISSING"
+  | "ERR_FILE_EXISTS"
+  | "ERR_FILE_LOCKED"
+  | "ERR_FILE_IS_DIRECTORY"
+  | "ERR_FILE_KIND"
+  | "ERR_FILE_SIZE"
+  | "ERR_FILE_PERMISSION"
+  | "ERR_NO_DIRECT_IO"
+  | "ERR_NO_SPACE"
+  | "ERR_FILES_MAX"
+  | "ERR_FILE_IO";
+
+/** The environment's refusal; `message` is one sentence for a person. */
+export class DataFileError extends Error {
+  override name = "DataFileError";
+
+  constructor(
+    readonly code: DataFileErrorCode,
+    readonly path: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface DataFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly sizeBytes: number;
+  readonly directIo: boolean;
+  readonly readOnly: boolean;
+}
+
+/** A range of the file. Bytes; multiples of the sector size. */
+export interface FileRange {
+  readonly at: number;
+  readonly length: number;
+}
+
+export interface DataFileOptions {
+  /** Bypass the page cache. Where the file system cannot, opening fails: `ERR_NO_DIRECT_IO`. */
+  readonly directIo: boolean;
+  /** Neither locked nor changed: for inspection, also of a running replica's file. */
+  readonly readOnly?: boolean;
+  /** Create the file, which must not exist. A block device must exist and be large enough. */
+  readonly create?: {
+    readonly sizeBytes: number;
+    /**
+     * Written with zeros: the zones of the journal, whose first write would otherwise pay for
+     * the file system's bookkeeping of merely allocated space.
+     */
+    readonly zeroed?: readonly FileRange[];
+  };
+}
+
+/** @throws {DataFileError} */
+export function openDataFile(path: string, options: DataFileOptions): DataFile {
+  const readOnly = options.readOnly ?? false;
+  assert(!(readOnly && options.create !== undefined), "a created file is written");
+  const device = isBlockDevice(path);
+  const creates = options.create !== undefined && !device;
+  const fd = open(path, options.directIo, readOnly, creates);
+  let locked = false;
+  try {
+    if (!readOnly) {
+      lock(path, fd);
+      locked = true;
+    }
+    if (options.create !== undefined) create(path, fd, options.create, device);
+    const sizeBytes = size(path, fd);
+    if (options.directIo) probeDirect(path, fd);
+    return { path, fd, sizeBytes, directIo: options.directIo, readOnly };
+  } catch (error) {
+    if (creates) rmSync(path, { force: true });
+    if (locked) releaseLockFile(lockPath(path));
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Releases the lock and closes. No I/O on the file may be in flight. */
+export function closeDataFile(file: DataFile): void {
+  if (!file.readOnly) releaseLockFile(lockPath(file.path));
+  closeSync(file.fd);
+}
+
+function lockPath(path: string): string {
+  return `${path}.lock`;
+}
+
+function isBlockDevice(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ?? false;
+}
+
+function open(path: string, directIo: boolean, readOnly: boolean, creates: boolean): number {
+  const direct: number | undefined = constants.O_DIRECT;
+  if (directIo && direct === undefined) {
+    throw new DataFileError("ERR_NO_DIRECT_IO", path, `this platform has no Direct I/O; ${advice}`);
+  }
+  const flags =
+    (readOnly ? constants.O_RDONLY : constants.O_RDWR) |
+    (creates ? constants.O_CREAT | constants.O_EXCL : 0);
+  try {
+    return openSync(path, flags | (directIo ? direct : 0), 0o600);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "EINVAL" || !directIo) throw fileError(path, code);
+    // The file may have been created before O_DIRECT was refused.
+    if (creates) rmSync(path, { force: true });
+    throw noDirectIo(path);
+  }
+}
+
+function lock(path: string, fd: number): void {
+  const addon = loadAddon();
+  const result = addon?.fileLock(fd) ?? 0;
+  if (result < 0) {
+    const code = getSystemErrorName(result);
+    // Some network file systems have no such lock; the lock file remains.
+    if (code === "EAGAIN") throw lockedByKernel(path);
+    if (code !== "ENOLCK" && code !== "ENOTSUP" && code !== "EOPNOTSUPP" && code !== "ENOSYS") {
+      throw fileError(path, code);
+    }
+  }
+  let holder: LockHolder | null;
+  try {
+    holder = acquireLockFile(lockPath(path), addon !== null && result === 0);
+  } catch (error) {
+    throw fileError(lockPath(path), codeOf(error));
+  }
+  if (holder !== null) throw lockedByFile(path, holder);
+}
+
+function create(
+  path: string,
+  fd: number,
+  wanted: NonNullable<DataFileOptions["create"]>,
+  device: boolean,
+): void {
+  const { sizeBytes, zeroed = [] } = wanted;
+  assert(sizeBytes > 0 && sizeBytes % sectorSize === 0, "a data file is whole sectors");
+  for (const range of zeroed) {
+    assert(range.at % sectorSize === 0 && range.length % sectorSize === 0, "zones are sectors");
+    assert(range.at + range.length <= sizeBytes, "zones lie inside the file");
+  }
+  try {
+    if (device) {
+      const found = size(path, fd);
+      if (found < sizeBytes) {
+        throw new DataFileError(
+          "ERR_FILE_SIZE",
+          path,
+          `'${path}' has ${found} bytes, but ${sizeBytes} are needed.`,
+        );
+      }
+      for (const range of zeroed) writeZeros(fd, range);
+    } else if (preallocate(path, fd, sizeBytes)) {
+      for (const range of zeroed) writeZeros(fd, range);
+    } else {
+      // No other way to reserve the space: every sector is written.
+      ftruncateSync(fd, sizeBytes);
+      writeZeros(fd, { at: 0, length: sizeBytes });
+    }
+    fsyncSync(fd);
+    if (!device) syncDirectory(dirname(path));
+  } catch (error) {
+    throw error instanceof DataFileError ? error : fileError(path, codeOf(error));
+  }
+}
+
+/** True when the file has its size and its blocks; false when this system cannot preallocate. */
+function preallocate(path: string, fd: number, sizeBytes: number): boolean {
+  const result = loadAddon()?.filePreallocate(fd, sizeBytes);
+  if (result === undefined) return false;
+  if (result === 0) return true;
+  const code = getSystemErrorName(result);
+  if (code === "EOPNOTSUPP" || code === "ENOTSUP" || code === "ENOSYS") return false;
+  throw fileError(path, code);
+}
+
+function writeZeros(fd: number, range: FileRange): void {
+  const zeros = allocatePages(1024 * 1024).bytes;
+  const end = range.at + range.length;
+  for (let at = range.at; at < end; ) {
+    at += writeSync(fd, zeros, 0, Math.min(zeros.length, end - at), at);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function size(path: string, fd: number): number {
+  const addon = loadAddon();
+  if (addon !== null) {
+    const result = addon.fileSize(fd);
+    if (result >= 0) return result;
+    const code = getSystemErrorName(result);
+    throw code === "EINVAL" ? wrongKind(path) : fileError(path, code);
+  }
+  const status = fstatSync(fd);
+  if (status.isDirectory()) throw fileError(path, "EISDIR");
+  if (status.isFile()) return status.size;
+  if (!status.isBlockDevice()) throw wrongKind(path);
+  throw new DataFileError(
+    "ERR_FILE_KIND",
+    path,
+    `'${path}' is a block device, which needs the native addon.`,
+  );
+}
+
+/** A file system may accept the flag and refuse the reads. */
+function probeDirect(path: string, fd: number): void {
+  const addon = loadAddon();
+  if (addon !== null) {
+    const result = addon.fileProbeDirect(fd);
+    if (result === 0) return;
+    const code = getSystemErrorName(result);
+    throw code === "EINVAL" ? noDirectIo(path) : fileError(path, code);
+  }
+  try {
+    readSync(fd, allocatePages(sectorSize).bytes, 0, sectorSize, 0);
+  } catch (error) {
+    const code = codeOf(error);
+    throw code === "EINVAL" ? noDirectIo(path) : fileError(path, code);
+  }
+}
+
+function codeOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (typeof code !== "string") throw error; // No error of the system's: a bug.
+  return code;
+}
+
+const advice = "use --direct-io=off to run through the page cache.";
+
+function noDirectIo(path: string): DataFileError {
+  return new DataFileError(
+    "ERR_NO_DIRECT_IO",
+    path,
+    `The file system of '${path}' has no Direct I/O; ${advice}`,
+  );
+}
+
+function wrongKind(path: string): DataFileError {
+  return new DataFileError(
+    "ERR_FILE_KIND",
+    path,
+    `'${path}' is neither a regular file nor a block device.`,
+  );
+}
+
+function lockedByKernel(path: string): DataFileError {
+  const holder = readLockFile(lockPath(path));
+  const who = holder === null ? "another process" : `process ${holder.pid}`;
+  return new DataFileError("ERR_FILE_LOCKED", path, `'${path}' is in use by ${who}.`);
+}
+
+function lockedByFile(path: string, holder: LockHolder): DataFileError {
+  const who = holder.pid === 0 ? "an unknown process" : `process ${holder.pid}`;
+  const where = holder.container === "-" ? "" : ` (namespace ${holder.container})`;
+  return new DataFileError(
+    "ERR_FILE_LOCKED",
+    path,
+    `'${path}' is in use by ${who}${where}; if it runs no more, remove '${lockPath(path)}'.`,
+  );
+}
+
+/** A decision for every errno that these calls are documented to give. */
+function fileError(path: string, code: string): DataFileError {
+  const make = (stable: DataFileErrorCode, message: string): DataFileError =>
+    new DataFileError(stable, path, message);
+  switch (code) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return make("ERR_FILE_MISSING", `'${path}' does not exist.`);
+    case "EEXIST":
+      return make("ERR_FILE_EXISTS", `'${path}' exists already.`);
+    case "EISDIR":
+      return make("ERR_FILE_IS_DIRECTORY", `'${path}' is a directory.`);
+    case "EACCES":
+    case "EPERM":
+      return make("ERR_FILE_PERMISSION", `This user may not open or create '${path}'.`);
+    case "EROFS":
+      return make("ERR_FILE_PERMISSION", `'${path}' lies on a file system mounted read-only.`);
+    case "ENOSPC":
+    case "EDQUOT":
+      return make("ERR_NO_SPACE", `There is not enough space for '${path}'.`);
+    case "EFBIG":
+      return make("ERR_FILE_SIZE", `The file system allows no file as large as '${path}'.`);
+    case "EMFILE":
+    case "ENFILE":
+      return make("ERR_FILES_MAX", `Too many files are open to open '${path}'.`);
+    case "EBUSY":
+    case "ETXTBSY":
+      return make("ERR_FILE_LOCKED", `'${path}' is in use by the system.`);
+    default:
+      return make("ERR_FILE_IO", `'${path}' cannot be used: ${code}.`);
+  }
+}
