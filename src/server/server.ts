@@ -1,0 +1,239 @@
+/**
+ * A replica as a process: opens the data file, picks a backend, opens the replica over it, listens,
+ * and drives ticks until it is stopped. A fatal error stops it at once: nothing that is in flight
+ * is acknowledged any more.
+ */
+import { openReplica, type ReplicaParts } from "../consensus/open-replica.ts";
+import type { Replica } from "../consensus/replica.ts";
+import { blockSize, tickMs } from "../core/limits.ts";
+import { Completion, type Io, type IoStats } from "../io/io.ts";
+import { MessageBus } from "../io/message-bus.ts";
+import { openIo } from "../io/open-io.ts";
+import { systemTime } from "../native/clocks.ts";
+import { closeDataFile, type DataFile, openDataFile } from "../native/files.ts";
+import { allocateLarge } from "../native/memory.ts";
+import { DataFileLayout } from "../wal/data-file.ts";
+import { Superblock } from "../wal/superblock.ts";
+import { ownRelease } from "../wire/release.ts";
+import {
+  composeReplica,
+  connectionsMaxFor,
+  type MemoryOptions,
+  memoryDefault,
+  memoryDevelopment,
+} from "./compose.ts";
+import { gridGrowth } from "./grid-growth.ts";
+
+export type ServerLogLevel = "error" | "warn" | "info" | "debug";
+
+export interface ServerOptions {
+  readonly path: string;
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly backend: "auto" | "uring" | "portable";
+  /** Owned for a process of its own; guest beside an application. */
+  readonly drive: "owned" | "guest";
+  readonly directIo: boolean;
+  readonly grouping: boolean;
+  readonly development: boolean;
+  /** Bytes; undefined takes the default. */
+  readonly cacheGridBytes: number | undefined;
+}
+
+export interface ServerEvents {
+  readonly onLog: (level: ServerLogLevel, text: string) => void;
+  /** Clients can connect. */
+  readonly onListening: (host: string, port: number) => void;
+  /** The end: null after `stop`, otherwise one sentence that says why. */
+  readonly onStopped: (error: string | null) => void;
+}
+
+/** Grid blocks that a data file may have: 16 TiB. */
+const gridBlocksMax = 2 ** 28 - 1;
+
+/** Large frames that may be arriving at once, and messages kept back for the replica itself. */
+const largeReceivesMax = 8;
+const smallReserve = 16;
+const largeReserve = 10;
+
+export class Server {
+  private readonly options: ServerOptions;
+  private readonly events: ServerEvents;
+  private readonly file: DataFile;
+  private readonly io: Io;
+  private readonly tickCompletion: Completion;
+  private parts: ReplicaParts | null = null;
+  private bus: MessageBus | null = null;
+  private stopping = false;
+  private stopped = false;
+
+  /**
+   * Begins to open the replica; what follows is told through `events`, never from inside.
+   * @throws {DataFileError} The data file cannot be opened.
+   * @throws {Error} The backend that was asked for is not available here.
+   */
+  constructor(options: ServerOptions, events: ServerEvents) {
+    this.options = options;
+    this.events = events;
+    this.file = openDataFile(options.path, { directIo: options.directIo });
+    this.tickCompletion = new Completion(() => this.onTick());
+    try {
+      const { io, note } = openIo({ backend: options.backend, drive: options.drive });
+      this.io = io;
+      events.onLog("info", note);
+    } catch (error) {
+      closeDataFile(this.file);
+      throw error;
+    }
+    this.io.start(() => this.parts?.replica.turn());
+    this.openSuperblock();
+  }
+
+  get stats(): IoStats {
+    return this.io.stats;
+  }
+
+  private openSuperblock(): void {
+    const superblock = new Superblock({
+      io: this.io,
+      file: this.file.fd,
+      release: ownRelease,
+      onFatal: (text) => this.fail(text),
+    });
+    superblock.open((error) => {
+      if (error !== null) this.fail(`'${this.options.path}': ${error.message}`);
+      else this.compose(superblock);
+    });
+  }
+
+  private compose(superblock: Superblock): void {
+    const { options, file, io } = this;
+    const format = superblock.formatOptions;
+    if (format.replicaCount !== 1) {
+      this.fail(
+        `'${options.path}' belongs to a cluster of ${format.replicaCount} replicas, which this ` +
+          "version cannot run; give the data file of a cluster of one.",
+      );
+      return;
+    }
+    const { gridAt } = new DataFileLayout(format);
+    if (file.sizeBytes < gridAt) {
+      this.fail(
+        `'${options.path}' is truncated: ${file.sizeBytes} bytes, and journal and replies alone take ` +
+          `${gridAt}; restore the data file from a copy.`,
+      );
+      return;
+    }
+    const parts = composeReplica({
+      io,
+      file: file.fd,
+      fileSize: file.sizeBytes,
+      time: systemTime(),
+      superblock,
+      createBus: (pool, replica) => {
+        const bus = new MessageBus(
+          io,
+          pool,
+          { onMessage: (message, connection) => replica().onMessage(message, connection) },
+          {
+            cluster: format.cluster,
+            replica: format.replica,
+            replicaCount: format.replicaCount,
+            connectionsMax: connectionsMaxFor(format.clientsMax),
+            largeReceivesMax,
+            smallReserve,
+            largeReserve,
+            seed: superblock.sequence,
+            log: (level, text) => this.events.onLog(level, text),
+          },
+        );
+        this.bus = bus;
+        return bus;
+      },
+      memory: this.memory(),
+      grouping: options.grouping,
+      allocateWords: (count) => allocateLarge(count * 4).words,
+      extend: gridGrowth(file.fd, gridAt, (run) => this.defer(run)),
+      gridBlocksMax: Math.min(gridBlocksMax, Math.floor(Number.MAX_SAFE_INTEGER / blockSize)),
+      log: (text) => this.events.onLog("info", text),
+      onFatal: (text) => this.fail(text),
+    });
+    openReplica(parts, (error) => {
+      if (error !== null) this.fail(`'${options.path}': ${error}`);
+      else if (!this.stopping) this.serve(parts);
+    });
+  }
+
+  private memory(): MemoryOptions {
+    const base = this.options.development ? memoryDevelopment : memoryDefault;
+    return { ...base, cacheGridBytes: this.options.cacheGridBytes ?? base.cacheGridBytes };
+  }
+
+  private defer(run: () => void): void {
+    // Made anew: growth happens once in some hundred megabytes.
+    const once = new Completion(() => run());
+    this.io.timeout(once, 0);
+  }
+
+  private serve(parts: ReplicaParts): void {
+    const { host } = this.options;
+    this.parts = parts;
+    let port = 0;
+    try {
+      port = this.bus!.listen(host, this.options.port);
+    } catch (error) {
+      const code = (error as { code?: string }).code ?? String(error);
+      this.fail(
+        `cannot listen on ${host}:${this.options.port} (${code}); choose another address or stop what uses it.`,
+      );
+      return;
+    }
+    this.io.timeout(this.tickCompletion, tickMs);
+    this.events.onListening(host, port);
+  }
+
+  private onTick(): void {
+    if (this.stopping) return;
+    this.io.timeout(this.tickCompletion, tickMs);
+    this.parts?.replica.tick();
+    this.bus?.tick();
+  }
+
+  get replica(): Replica | null {
+    return this.parts?.replica ?? null;
+  }
+
+  /**
+   * A clean stop: no more requests, what was journaled is flushed with its headers, then the file
+   * is released. Requests without a reply may or may not have been executed; clients retry.
+   */
+  stop(): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    const { parts } = this;
+    if (parts === null) {
+      this.finish(null);
+      return;
+    }
+    parts.replica.stop();
+    this.bus!.close(() => parts.journal.flush(() => this.finish(null)));
+  }
+
+  /** When unsure, stop: nothing is sent or written any more. */
+  private fail(text: string): void {
+    if (this.stopped) return;
+    this.stopping = true;
+    this.parts?.replica.stop();
+    this.finish(text);
+  }
+
+  private finish(error: string | null): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.io.stop(() => {
+      closeDataFile(this.file);
+      this.events.onStopped(error);
+    });
+  }
+}
