@@ -5,7 +5,6 @@
  */
 
 import { at, bodyOf, field } from "../interop/messages.ts";
-import type { RawSession } from "../interop/raw-client.ts";
 import {
   accountCodec,
   type Codec,
@@ -33,6 +32,13 @@ export interface Answered {
   readonly resent: boolean;
 }
 
+/** Reads the server's state; a RawSession is one. */
+export interface Checker {
+  build(operation: number, body: Uint8Array): Uint8Array;
+  buildBatches(operation: number, batches: readonly Uint8Array[]): Uint8Array;
+  roundTripRetrying(message: Uint8Array): Promise<Uint8Array>;
+}
+
 interface Entry extends Answered {
   readonly timestamp: bigint;
   readonly op: bigint;
@@ -41,6 +47,11 @@ interface Entry extends Answered {
 /** Creates change the state; a stored reply is repeated, not executed again. */
 function writes(operation: number): boolean {
   return [129, 130, 138, 139, 146, 147].includes(operation);
+}
+
+/** The server is wrong. */
+export class JudgementError extends Error {
+  override name = "JudgementError";
 }
 
 export class Judge {
@@ -70,7 +81,7 @@ export class Judge {
    * Compares everything up to now. No request of the load may be in flight.
    * @param whole - Read the whole state back, not only what is new.
    */
-  async verify(checker: RawSession, whole: boolean): Promise<void> {
+  async verify(checker: Checker, whole: boolean): Promise<void> {
     const from = whole ? 0n : this.settledTo + 1n;
     const accounts = await readAll(checker, Operation.queryAccounts, accountCodec, 0n);
     const upTo = accounts.timestamp;
@@ -91,11 +102,13 @@ export class Judge {
     this.waiting.sort((a, b) => (a.timestamp < b.timestamp ? -1 : 1));
     const left = [...pulses];
     for (const entry of this.waiting) {
-      if (entry.timestamp > upTo) throw new Error("a request was in flight during the comparison");
+      if (entry.timestamp > upTo)
+        throw new JudgementError("a request was in flight during the comparison");
       if (entry.timestamp <= this.settledTo) {
-        throw new Error(`timestamp ${entry.timestamp} came late or twice`);
+        throw new JudgementError(`timestamp ${entry.timestamp} came late or twice`);
       }
-      if (entry.op < this.opMax) throw new Error("ops and timestamps disagree about the order");
+      if (entry.op < this.opMax)
+        throw new JudgementError("ops and timestamps disagree about the order");
       while (left.length > 0 && left[0]!.last < entry.timestamp) this.pulse(left.shift()!);
       this.opMax = entry.op;
       this.settledTo = entry.timestamp;
@@ -110,7 +123,9 @@ export class Judge {
     const expired = this.reference.pulse(last);
     this.expired += expired;
     if (expired !== count) {
-      throw new Error(`a pulse at ${last} expired ${count} transfers, the reference ${expired}`);
+      throw new JudgementError(
+        `a pulse at ${last} expired ${count} transfers, the reference ${expired}`,
+      );
     }
   }
 
@@ -121,7 +136,7 @@ export class Judge {
     if (resent && !writes(operation)) return;
     const actual = bodyOf(reply);
     if (Buffer.compare(expected, actual) !== 0) {
-      throw new Error(
+      throw new JudgementError(
         `operation ${operation} at op ${entry.op} (${resent ? "resent" : "sent once"}): ` +
           `expected ${hex(expected)}, got ${hex(actual)}; request ${hex(body)}`,
       );
@@ -169,7 +184,7 @@ function pulsesOf(events: readonly ChangeEvent[]): { last: bigint; count: number
 
 /** All objects from a timestamp on, page by page; `timestamp` is that of the first reply. */
 async function readAll<T extends Account | Transfer>(
-  checker: RawSession,
+  checker: Checker,
   operation: number,
   codec: Codec<T>,
   from: bigint,
@@ -187,7 +202,7 @@ async function readAll<T extends Account | Transfer>(
   }
 }
 
-async function readEvents(checker: RawSession, from: bigint, upTo: bigint): Promise<ChangeEvent[]> {
+async function readEvents(checker: Checker, from: bigint, upTo: bigint): Promise<ChangeEvent[]> {
   const list: ChangeEvent[] = [];
   for (let next = from; next <= upTo; ) {
     const filter = changeEventsFilterCodec.encode({
@@ -209,7 +224,7 @@ function compareLists(what: string, actual: readonly object[], expected: readonl
     const a = show(actual[i]);
     const e = show(expected[i]);
     if (a !== e) {
-      throw new Error(
+      throw new JudgementError(
         `${what} ${i} of ${expected.length} (server has ${actual.length}): expected ${e}, got ${a}`,
       );
     }

@@ -67,6 +67,16 @@ export function pacioli(args: readonly string[], timeoutMs = 60_000): CommandRes
   return { status: result.status, stdout: result.stdout, stderr: result.stderr };
 }
 
+/** Runs a line of shell to its end: for limits and mounts around `pacioli`. */
+export function shell(line: string, timeoutMs = 60_000): CommandResult {
+  const result = spawnSync("sh", ["-c", line], {
+    encoding: "utf8",
+    timeout: timeoutMs,
+    killSignal: "SIGKILL",
+  });
+  return { status: result.status, stdout: result.stdout, stderr: result.stderr };
+}
+
 export interface FormatOptions {
   readonly cluster?: bigint;
   readonly development?: boolean;
