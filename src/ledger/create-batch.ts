@@ -1,0 +1,322 @@
+/**
+ * Executes the create operations: sub-batches in order, events in order, chains of linked events
+ * that succeed or fail together (protocol/semantics.md §2.2), one result per event.
+ *
+ *     no chain ──linked──▶ open ──failure──▶ broken
+ *        ▲                  │                  │
+ *        └── last event of the chain ──────────┘     open: effects kept; broken: undone at the failure
+ *
+ * Results are written as 16-byte results, in order, straight into the reply; a chain that breaks
+ * rewrites those of its earlier events. The deprecated operations' list of failures is then made
+ * from them in place.
+ */
+import { assert } from "../core/assert.ts";
+import { u64Compare } from "../core/u128.ts";
+import { AccountCreator } from "./accounts.ts";
+import {
+  isMultiBatch,
+  isSparse,
+  resultSize,
+  subBatchCount,
+  subBatchEvents,
+  writeTrailer,
+} from "./batch.ts";
+import type { LedgerState } from "./ledger-state.ts";
+import {
+  AccountFlag,
+  accountRecord,
+  TransferFlag,
+  timestampHighMax,
+  transferRecord,
+} from "./records.ts";
+import type { Request } from "./request.ts";
+import {
+  AccountStatus,
+  statusCreated,
+  statusLinkedEventChainOpen,
+  statusLinkedEventFailed,
+  statusTimestampMustBeZero,
+  TransferStatus,
+  transferStatusTransient,
+} from "./status.ts";
+import type { TransferPrefetch } from "./transfer-prefetch.ts";
+import { TransferCreator } from "./transfers.ts";
+
+const eventWords = transferRecord.size / 4;
+const codeFlagsWord = transferRecord.word.code;
+const timestampWord = transferRecord.word.timestamp;
+const resultWords = 4;
+const noStatus = 0;
+
+assert(accountRecord.word.code === codeFlagsWord, "accounts and transfers agree");
+assert(accountRecord.word.timestamp === timestampWord, "accounts and transfers agree");
+const linkedFlag = TransferFlag.linked;
+assert(AccountFlag.linked === linkedFlag, "accounts and transfers agree");
+
+/** Statuses of the batch checks, which have a number of their own per operation. */
+interface ImportStatuses {
+  readonly flag: number;
+  readonly expected: number;
+  readonly notExpected: number;
+  readonly outOfRange: number;
+  readonly mustNotAdvance: number;
+}
+
+const accountImports: ImportStatuses = {
+  flag: AccountFlag.imported,
+  expected: AccountStatus.importedEventExpected,
+  notExpected: AccountStatus.importedEventNotExpected,
+  outOfRange: AccountStatus.importedEventTimestampOutOfRange,
+  mustNotAdvance: AccountStatus.importedEventTimestampMustNotAdvance,
+};
+
+const transferImports: ImportStatuses = {
+  flag: TransferFlag.imported,
+  expected: TransferStatus.importedEventExpected,
+  notExpected: TransferStatus.importedEventNotExpected,
+  outOfRange: TransferStatus.importedEventTimestampOutOfRange,
+  mustNotAdvance: TransferStatus.importedEventTimestampMustNotAdvance,
+};
+
+export class CreateBatch {
+  private readonly accounts: AccountCreator;
+  private readonly transfers: TransferCreator;
+  private readonly counts = new Uint16Array(0x1_0000);
+
+  /** Timestamp of the request's first event. */
+  private firstLow = 0;
+  private firstHigh = 0;
+
+  constructor(
+    private readonly state: LedgerState,
+    prefetch: TransferPrefetch,
+  ) {
+    this.accounts = new AccountCreator(state);
+    this.transfers = new TransferCreator(state, prefetch);
+  }
+
+  /**
+   * Executes a create operation, writes its reply and returns the reply's length.
+   * @param plain - No event has a flag: no chains, no imports.
+   */
+  commit(request: Request, ofAccounts: boolean, plain: boolean): number {
+    const state = this.state;
+    const { operation, bytes, byteAt, byteLength } = request;
+    state.beginRequest(ofAccounts ? state.accounts.count : state.transfers.count);
+    this.setFirstTimestamp(request);
+    const subBatches = subBatchCount(operation, bytes, byteAt, byteLength);
+    const sparse = isSparse(operation);
+    let event = 0;
+    let elements = 0;
+    for (let index = 0; index < subBatches; index += 1) {
+      const events = subBatchEvents(operation, bytes, byteAt, byteLength, index);
+      if (plain) this.executePlain(request, ofAccounts, event, events);
+      else this.execute(request, ofAccounts, event, events);
+      this.counts[index] = sparse ? this.compact(request, event, events, elements) : events;
+      elements += this.counts[index]!;
+      event += events;
+    }
+    assert(event === request.events, "sub-batches hold the request's events");
+    if (ofAccounts) state.finishAccounts();
+    else state.finishTransfers();
+    const size = resultSize(operation);
+    if (!isMultiBatch(operation)) return elements * size;
+    return writeTrailer(
+      request.replyBytes,
+      request.replyByteAt,
+      elements * size,
+      size,
+      this.counts,
+      subBatches,
+    );
+  }
+
+  /** Event i of the request has timestamp P − N + 1 + i: the last one gets the operation's. */
+  private setFirstTimestamp(request: Request): void {
+    let low = request.timestampLow - request.events + 1;
+    let high = request.timestampHigh;
+    if (low < 0) {
+      low += 0x1_0000_0000;
+      high -= 1;
+    } else if (low > 0xffff_ffff) {
+      low -= 0x1_0000_0000;
+      high += 1;
+    }
+    assert(high >= 0, "an operation's timestamp leaves room for its events");
+    this.firstLow = low;
+    this.firstHigh = high;
+  }
+
+  /** A sub-batch without any flag. */
+  private executePlain(
+    request: Request,
+    ofAccounts: boolean,
+    firstEvent: number,
+    events: number,
+  ): void {
+    const words = request.words;
+    const reply = request.reply;
+    let at = request.wordAt + firstEvent * eventWords;
+    let replyAt = request.replyWordAt + firstEvent * resultWords;
+    for (let event = firstEvent; event < firstEvent + events; event += 1) {
+      let low = this.firstLow + event;
+      let high = this.firstHigh;
+      if (low > 0xffff_ffff) {
+        low -= 0x1_0000_0000;
+        high += 1;
+      }
+      let status: number;
+      if ((words[at + timestampWord]! | words[at + timestampWord + 1]!) !== 0) {
+        status = statusTimestampMustBeZero;
+      } else if (ofAccounts) {
+        status = this.accounts.create(words, at, low, high);
+        low = this.accounts.resultLow;
+        high = this.accounts.resultHigh;
+      } else {
+        status = this.transfers.create(words, at, event, low, high);
+        low = this.transfers.resultLow;
+        high = this.transfers.resultHigh;
+        if (status !== statusCreated && transferStatusTransient[status] === 1) {
+          this.state.burnId(words, at);
+        }
+      }
+      reply[replyAt] = low;
+      reply[replyAt + 1] = high;
+      reply[replyAt + 2] = status;
+      reply[replyAt + 3] = 0;
+      at += eventWords;
+      replyAt += resultWords;
+    }
+  }
+
+  /** Any sub-batch. The numbers are those of the steps in semantics.md §2.2. */
+  private execute(request: Request, ofAccounts: boolean, firstEvent: number, events: number): void {
+    if (events === 0) return;
+    const words = request.words;
+    const reply = request.reply;
+    const imports = ofAccounts ? accountImports : transferImports;
+    const firstAt = request.wordAt + firstEvent * eventWords;
+    const imported = (words[firstAt + codeFlagsWord]! >>> 16) & imports.flag;
+    let lastLow = this.firstLow + firstEvent + events - 1;
+    let lastHigh = this.firstHigh;
+    if (lastLow > 0xffff_ffff) {
+      lastLow -= 0x1_0000_0000;
+      lastHigh += 1;
+    }
+    let chainFirst = -1;
+    let broken = false;
+    for (let index = 0; index < events; index += 1) {
+      const event = firstEvent + index;
+      const at = firstAt + index * eventWords;
+      const replyAt = request.replyWordAt + event * resultWords;
+      const flags = words[at + codeFlagsWord]! >>> 16;
+      let low = this.firstLow + event;
+      let high = this.firstHigh;
+      if (low > 0xffff_ffff) {
+        low -= 0x1_0000_0000;
+        high += 1;
+      }
+      let status: number = noStatus;
+      // 1.
+      if ((flags & linkedFlag) !== 0) {
+        if (chainFirst < 0) {
+          chainFirst = index;
+          broken = false;
+          this.state.undo.open();
+        }
+        if (index === events - 1) status = statusLinkedEventChainOpen;
+      }
+      // 2.
+      if (status === noStatus && chainFirst >= 0 && broken) status = statusLinkedEventFailed;
+      // 3 and 4.
+      if (status === noStatus) {
+        status = this.checkTimestamp(words, at, imported, lastLow, lastHigh, imports);
+      }
+      // 5.
+      if (status === noStatus) {
+        if (ofAccounts) {
+          status = this.accounts.create(words, at, low, high);
+          low = this.accounts.resultLow;
+          high = this.accounts.resultHigh;
+        } else {
+          status = this.transfers.create(words, at, event, low, high);
+          low = this.transfers.resultLow;
+          high = this.transfers.resultHigh;
+        }
+      }
+      // 7.
+      if (status !== statusCreated && chainFirst >= 0 && !broken) {
+        broken = true;
+        this.state.undo.rollBack();
+        for (let earlier = chainFirst; earlier < index; earlier += 1) {
+          reply[replyAt - (index - earlier) * resultWords + 2] = statusLinkedEventFailed;
+        }
+      }
+      // 8.
+      if (!ofAccounts && status !== statusCreated && transferStatusTransient[status] === 1) {
+        this.state.burnId(words, at);
+      }
+      // 9.
+      reply[replyAt] = low;
+      reply[replyAt + 1] = high;
+      reply[replyAt + 2] = status;
+      reply[replyAt + 3] = 0;
+      // 10.
+      if (
+        chainFirst >= 0 &&
+        ((flags & linkedFlag) === 0 || status === statusLinkedEventChainOpen)
+      ) {
+        if (!broken) this.state.undo.close();
+        chainFirst = -1;
+        broken = false;
+      }
+    }
+    assert(chainFirst < 0, "a chain ends within its sub-batch");
+  }
+
+  /**
+   * Steps 3 and 4: the events of a sub-batch are all imported or none is, and only imported ones
+   * bring a timestamp.
+   * @param imported - The flag of the first event of the sub-batch.
+   * @param lastLow - Timestamp of its last event.
+   */
+  private checkTimestamp(
+    words: Uint32Array,
+    at: number,
+    imported: number,
+    lastLow: number,
+    lastHigh: number,
+    imports: ImportStatuses,
+  ): number {
+    const flag = (words[at + codeFlagsWord]! >>> 16) & imports.flag;
+    if (flag !== imported) return flag === 0 ? imports.expected : imports.notExpected;
+    const low = words[at + timestampWord]!;
+    const high = words[at + timestampWord + 1]!;
+    if (flag === 0) return (low | high) === 0 ? noStatus : statusTimestampMustBeZero;
+    if ((low | high) === 0 || high > timestampHighMax) return imports.outOfRange;
+    return u64Compare(low, high, lastLow, lastHigh) >= 0 ? imports.mustNotAdvance : noStatus;
+  }
+
+  /**
+   * Turns the results of a sub-batch into the list of its failures, written after the `elements`
+   * entries of the sub-batches before it: never beyond the results that it reads, which are
+   * twice as long. Returns the number of failures.
+   */
+  private compact(request: Request, firstEvent: number, events: number, elements: number): number {
+    const reply = request.reply;
+    let from = request.replyWordAt + firstEvent * resultWords;
+    let to = request.replyWordAt + elements * 2;
+    let failures = 0;
+    for (let index = 0; index < events; index += 1) {
+      const status = reply[from + 2]!;
+      if (status !== statusCreated) {
+        reply[to] = index;
+        reply[to + 1] = status;
+        to += 2;
+        failures += 1;
+      }
+      from += resultWords;
+    }
+    return failures;
+  }
+}

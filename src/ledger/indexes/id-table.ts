@@ -1,0 +1,131 @@
+/**
+ * 128-bit id → row number, for accounts and transfers; for transfers also the ids that are burnt
+ * (they failed transiently and may never be used again).
+ *
+ * A slot holds 32 bits of the id's hash and a reference: row + 1, or `burntBit` + number of the
+ * burnt id. The ids themselves lie in rows (the accounts' own rows, or 16-byte rows kept here), so
+ * that growth moves 8 bytes per id and reads no id.
+ *
+ * Invariants: an id is in the table at most once; rows are added in ascending order and removed
+ * only from the end, to undo a broken chain; a burnt id is never removed.
+ */
+import { assert } from "../../core/assert.ts";
+import { HashSlots } from "./hash-slots.ts";
+import type { AllocateWords, Slabs } from "./slabs.ts";
+
+/** Marks references to burnt ids. Rows stay below it. */
+export const burntBit = 0x8000_0000;
+export const rowsMax = 0x7fff_fffe;
+
+/** Where the ids of rows are: the first four words of each row. */
+export interface IdRows {
+  readonly slabs: readonly Uint32Array[];
+  readonly shift: number;
+  readonly rowWords: number;
+}
+
+/**
+ * Mixes the four words of an id into 32 bits (multiply and xor-shift rounds): clients choose ids,
+ * and both counters and time-ordered ids must spread evenly.
+ */
+export function hashId(words: Uint32Array, at: number, seed: number): number {
+  let mixed = Math.imul(words[at]! ^ seed, 0x85eb_ca6b);
+  mixed = Math.imul((mixed ^ (mixed >>> 15)) + words[at + 1]!, 0xc2b2_ae35);
+  mixed = Math.imul((mixed ^ (mixed >>> 13)) + words[at + 2]!, 0x27d4_eb2f);
+  mixed = Math.imul((mixed ^ (mixed >>> 15)) + words[at + 3]!, 0x1656_67b1);
+  mixed ^= mixed >>> 16;
+  mixed = Math.imul(mixed, 0x85eb_ca6b);
+  return (mixed ^ (mixed >>> 13)) >>> 0;
+}
+
+export class IdTable {
+  private readonly slots: HashSlots;
+
+  /**
+   * @param rows - The ids of rows. Written by the owner before `insert`.
+   * @param burnt - The burnt ids, or null where there are none.
+   * @param seed - Varies the hash, so that ids chosen for one seed's collisions meet another.
+   * @param slotsLog2 - Slots to start with; must take one operation's inserts without growing.
+   */
+  constructor(
+    private readonly rows: IdRows,
+    private readonly burnt: Slabs | null,
+    private readonly seed: number,
+    slotsLog2: number,
+    allocateWords: AllocateWords,
+  ) {
+    this.slots = new HashSlots(slotsLog2, allocateWords);
+  }
+
+  get memoryWords(): number {
+    return this.slots.words;
+  }
+
+  /**
+   * The reference of the id at words[at…at+3]: 0 when it is unknown, row + 1, or `burntBit` and
+   * above when it is burnt.
+   */
+  find(words: Uint32Array, at: number): number {
+    const hash = hashId(words, at, this.seed);
+    let reference = this.slots.first(hash);
+    while (reference !== 0 && !this.isIdOf(reference, words, at)) {
+      reference = this.slots.after(hash);
+    }
+    return reference;
+  }
+
+  /** The row of an id, or −1 when there is none. */
+  findRow(words: Uint32Array, at: number): number {
+    const reference = this.find(words, at);
+    return reference >= burntBit ? -1 : reference - 1;
+  }
+
+  /** Adds the id of a row. The id is known to be absent. */
+  insert(words: Uint32Array, at: number, row: number): void {
+    assert(row <= rowsMax, "row numbers have 31 bits");
+    this.slots.insert(hashId(words, at, this.seed), row + 1);
+  }
+
+  insertBurnt(words: Uint32Array, at: number, number: number): void {
+    assert(number <= rowsMax, "numbers of burnt ids have 31 bits");
+    this.slots.insert(hashId(words, at, this.seed), burntBit + number);
+  }
+
+  /** Undoes the newest insert, that of `row`. Its id is still in the rows. */
+  remove(row: number): void {
+    const slab = this.rows.slabs[row >>> this.rows.shift]!;
+    const at = (row & ((1 << this.rows.shift) - 1)) * this.rows.rowWords;
+    this.slots.remove(hashId(slab, at, this.seed), row + 1);
+  }
+
+  /** After each operation: does the growth that its inserts owe. */
+  settle(): void {
+    this.slots.settle();
+  }
+
+  clear(): void {
+    this.slots.clear();
+  }
+
+  private isIdOf(reference: number, words: Uint32Array, at: number): boolean {
+    let slab: Uint32Array;
+    let from: number;
+    if (reference < burntBit) {
+      const row = reference - 1;
+      const rows = this.rows;
+      slab = rows.slabs[row >>> rows.shift]!;
+      from = (row & ((1 << rows.shift) - 1)) * rows.rowWords;
+    } else {
+      assert(this.burnt !== null, "only a table with burnt ids refers to one");
+      const number = reference - burntBit;
+      slab = this.burnt.slabs[number >>> this.burnt.shift]!;
+      from = (number & this.burnt.mask) * 4;
+    }
+    return (
+      slab[from] === words[at] &&
+      slab[from + 1] === words[at + 1] &&
+      slab[from + 2] === words[at + 2] &&
+      slab[from + 3] === words[at + 3]
+    );
+  }
+}

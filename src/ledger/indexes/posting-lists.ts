@@ -1,0 +1,150 @@
+/**
+ * Lists of ascending row numbers, one per key of an index: "the transfers that debit account 7".
+ * Appended to, never changed otherwise, walked in both directions.
+ *
+ * A list is a chain of blocks that grow with it, 8 … 1024 words each, so that short lists waste
+ * little and long ones are crossed in few hops:
+ *
+ *     block = previous block ‖ next block ‖ rows…          (32-bit words; every block full but the last)
+ *     entry = first block ‖ last block ‖ count and used ‖ last row
+ *
+ * Blocks are cut from slabs that never move, in ascending order, and never freed. A reference to a
+ * block is its word index in the arena (a multiple of 8) plus its size class in the lower three bits; 0
+ * is no block. A list of one row has no block: its row stands in the entry.
+ */
+import { assert } from "../../core/assert.ts";
+import { type AllocateWords, Slabs } from "./slabs.ts";
+
+export const entryWords = 4;
+/** Words in front of the rows of a block: references to its neighbours. */
+export const blockHeaderWords = 2;
+
+const slabWordsLog2 = 18;
+export const arenaSlabShift = slabWordsLog2;
+export const arenaSlabMask = (1 << slabWordsLog2) - 1;
+const blockWordsMin = 8;
+const classMax = 7;
+
+/** `count and used`: rows in the last block, and above them the number of rows, saturating. */
+const usedBits = 10;
+const usedMask = (1 << usedBits) - 1;
+const countMax = 2 ** (32 - usedBits) - 1;
+
+assert(blockWordsMin << classMax <= usedMask + 1, "`used` counts the rows of the largest block");
+
+export function blockWords(reference: number): number {
+  return blockWordsMin << (reference & 7);
+}
+
+/** Memory of blocks, shared by all the lists of a ledger. */
+export class PostingArena {
+  readonly slabs: Uint32Array[] = [];
+  /** Word index of the first free word. Starts at 8: 0 is no reference. */
+  private free = blockWordsMin;
+
+  constructor(private readonly allocateWords: AllocateWords) {}
+
+  /** Returns the reference of a new block, its header zero. */
+  allocate(sizeClass: number): number {
+    const words = blockWordsMin << sizeClass;
+    const room = (1 << slabWordsLog2) - (this.free & arenaSlabMask);
+    // A block does not cross slabs; what is left of this one stays unused.
+    if (room < words) this.free += room;
+    const at = this.free;
+    assert(at + words <= 2 ** 32, "the arena is addressed with 32 bits");
+    this.free += words;
+    const index = Math.floor(at / 2 ** slabWordsLog2);
+    if (index === this.slabs.length) this.slabs.push(this.allocateWords(1 << slabWordsLog2));
+    return at + sizeClass;
+  }
+
+  get words(): number {
+    return this.slabs.length << slabWordsLog2;
+  }
+
+  clear(): void {
+    this.slabs.length = 0;
+    this.free = blockWordsMin;
+  }
+}
+
+/** The entries of the lists of one index. Entry numbers are the caller's. */
+export class PostingLists {
+  readonly entries: Slabs;
+
+  constructor(
+    readonly arena: PostingArena,
+    allocateWords: AllocateWords,
+  ) {
+    this.entries = new Slabs(entryWords, 12, allocateWords);
+  }
+
+  /** Number of rows; at least that many when it is above four million. */
+  count(entry: number): number {
+    if (!this.entries.has(entry)) return 0;
+    const slab = this.entries.slabs[entry >>> this.entries.shift]!;
+    return slab[(entry & this.entries.mask) * entryWords + 2]! >>> usedBits;
+  }
+
+  /** Rows in the last block of a list. */
+  used(entry: number): number {
+    const slab = this.entries.slabs[entry >>> this.entries.shift]!;
+    return slab[(entry & this.entries.mask) * entryWords + 2]! & usedMask;
+  }
+
+  /** Appends a row, which is above all rows of the list. */
+  append(entry: number, row: number): void {
+    const entries = this.entries;
+    const slabIndex = entry >>> entries.shift;
+    if (slabIndex >= entries.slabs.length || entries.slabs[slabIndex]!.length === 0) {
+      entries.reserve(entry);
+    }
+    const slab = entries.slabs[slabIndex]!;
+    const at = (entry & entries.mask) * entryWords;
+    const countUsed = slab[at + 2]!;
+    const count = countUsed >>> usedBits;
+    if (count === 0) {
+      slab[at] = row;
+      slab[at + 2] = 1 << usedBits;
+      slab[at + 3] = row;
+      return;
+    }
+    assert(row > slab[at + 3]!, "rows ascend in a list");
+    slab[at + 3] = row;
+    if (count === 1) {
+      const block = this.arena.allocate(0);
+      const words = this.arena.slabs[block >>> arenaSlabShift]!;
+      const blockAt = block & arenaSlabMask & ~7;
+      words[blockAt + blockHeaderWords] = slab[at]!;
+      words[blockAt + blockHeaderWords + 1] = row;
+      slab[at] = block;
+      slab[at + 1] = block;
+      slab[at + 2] = (2 << usedBits) | 2;
+      return;
+    }
+    const counted = count < countMax ? 1 << usedBits : 0;
+    const last = slab[at + 1]!;
+    const used = countUsed & usedMask;
+    const lastWords = this.arena.slabs[last >>> arenaSlabShift]!;
+    const lastAt = last & arenaSlabMask & ~7;
+    if (used < blockWords(last) - blockHeaderWords) {
+      lastWords[lastAt + blockHeaderWords + used] = row;
+      slab[at + 2] = countUsed + counted + 1;
+      return;
+    }
+    // The new block holds up to a third of what the list has.
+    const sizeClass = Math.max(0, Math.min(classMax, 31 - Math.clz32(count / 24)));
+    const block = this.arena.allocate(sizeClass);
+    const words = this.arena.slabs[block >>> arenaSlabShift]!;
+    const blockAt = block & arenaSlabMask & ~7;
+    words[blockAt] = last;
+    words[blockAt + blockHeaderWords] = row;
+    lastWords[lastAt + 1] = block;
+    slab[at + 1] = block;
+    slab[at + 2] = countUsed - used + counted + 1;
+  }
+
+  clear(): void {
+    this.entries.clear();
+  }
+}

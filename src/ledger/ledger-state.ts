@@ -1,0 +1,384 @@
+/**
+ * All that the operations share: the tables, the in-memory indexes over them, and the few numbers
+ * that are neither. Knows how to add a transfer or an account to the tables, how to undo what a
+ * broken chain did, and how to bring the indexes up to date at the end of a request.
+ *
+ * What is undone with a chain is kept current event by event: tables, id tables, largest
+ * timestamps, `pulse_next`. What only later requests read (timestamps, posting lists, the queue of
+ * expiries) is brought up to date once, by `finishTransfers` or `finishAccounts`, so that nothing
+ * of it ever needs undoing.
+ */
+import { assert } from "../core/assert.ts";
+import { u64Compare } from "../core/u128.ts";
+import { eventsMax } from "./batch.ts";
+import { ExpiryQueue } from "./indexes/expiry-queue.ts";
+import { IdTable } from "./indexes/id-table.ts";
+import { AttributeIndexes } from "./indexes/posting-index.ts";
+import { PostingArena, PostingLists } from "./indexes/posting-lists.ts";
+import { type AllocateWords, Slabs } from "./indexes/slabs.ts";
+import { TimestampIndex } from "./indexes/timestamp-index.ts";
+import {
+  AccountFlag,
+  accountRecord,
+  PendingStatus,
+  TransferFlag,
+  transferRecord,
+} from "./records.ts";
+import { RowCache } from "./row-cache.ts";
+import type { AppendTable, LedgerStore, PagedTable } from "./store.ts";
+import { UndoLog } from "./undo-log.ts";
+
+const timeoutWord = transferRecord.word.timeout;
+const codeFlagsWord = transferRecord.word.code;
+const timestampWord = transferRecord.word.timestamp;
+const accountCodeFlagsWord = accountRecord.word.code;
+const accountBalancesWord = accountRecord.word.debitsPending;
+const recordWords = transferRecord.size / 4;
+
+/** `closed` in the word of an account that holds code and flags. */
+export const accountClosedBit = AccountFlag.closed << 16;
+
+/** Slots that the id tables start with: takes the inserts of one request without growing. */
+const idSlotsLog2 = 15;
+
+export interface LedgerIndexOptions {
+  readonly allocateWords: AllocateWords;
+  /** Varies the hashes of the indexes. Must not, and does not, show in any result. */
+  readonly seed: number;
+}
+
+export class LedgerState {
+  readonly accounts: PagedTable;
+  readonly pendingStatus: PagedTable;
+  readonly transfers: AppendTable;
+  readonly balances: AppendTable;
+  readonly expiries: AppendTable;
+  readonly failedIds: AppendTable;
+  readonly accountShift: number;
+  readonly accountMask: number;
+
+  readonly accountIds: IdTable;
+  readonly transferIds: IdTable;
+  readonly transferIdRows: Slabs;
+  readonly failedIdRows: Slabs;
+  readonly accountTimes: TimestampIndex;
+  readonly transferTimes: TimestampIndex;
+  readonly expiryTimes: TimestampIndex;
+  readonly accountAttributes: AttributeIndexes;
+  readonly transferAttributes: AttributeIndexes;
+  /** List 2·row of an account: transfers that debit it; 2·row + 1: those that credit it. */
+  readonly accountTransfers: PostingLists;
+  readonly expiryQueue: ExpiryQueue;
+  private readonly arena: PostingArena;
+
+  /** Stored transfers that the request in progress needs. */
+  readonly rowCache: RowCache;
+
+  /** Lower bound of the next time of expiry; 1 is "unknown, look". */
+  pulseNextLow = 1;
+  pulseNextHigh = 0;
+  /** Largest timestamp of an account, and of a transfer; 0 without any. */
+  lastAccountLow = 0;
+  lastAccountHigh = 0;
+  lastTransferLow = 0;
+  lastTransferHigh = 0;
+
+  /** First row that the request in progress created, and the accounts of those transfers. */
+  requestFirstRow = 0;
+  readonly debitRows = new Uint32Array(eventsMax);
+  readonly creditRows = new Uint32Array(eventsMax);
+  /** Pending transfers with a timeout that the request in progress posted or voided. */
+  readonly resolvedRows = new Uint32Array(eventsMax);
+  resolvedCount = 0;
+
+  readonly undo: UndoLog;
+  chainOpen = false;
+
+  /** Result of `computeExpiry`. */
+  expiresLow = 0;
+  expiresHigh = 0;
+
+  constructor(store: LedgerStore, options: LedgerIndexOptions) {
+    const { allocateWords, seed } = options;
+    this.accounts = store.accounts;
+    this.pendingStatus = store.pendingStatus;
+    this.transfers = store.transfers;
+    this.balances = store.balances;
+    this.expiries = store.expiries;
+    this.failedIds = store.failedIds;
+    assert(this.accounts.rowSize === accountRecord.size, "account rows are the wire's");
+    assert(this.transfers.rowWords === recordWords, "transfer rows are the wire's");
+    assert(this.balances.rowWords === recordWords, "balance rows hold two accounts'");
+    assert(this.expiries.rowWords === 40, "expiry rows are 160 bytes");
+    assert(this.failedIds.rowWords === 4, "failed ids are 16 bytes");
+    assert(this.pendingStatus.rowSize === 1, "a pending status is a byte");
+    this.accountShift = this.accounts.slabShift;
+    this.accountMask = (1 << this.accountShift) - 1;
+
+    this.transferIdRows = new Slabs(4, 14, allocateWords);
+    this.failedIdRows = new Slabs(4, 12, allocateWords);
+    const accountRows = {
+      slabs: this.accounts.slabWords,
+      shift: this.accounts.slabShift,
+      rowWords: recordWords,
+    };
+    const failed = this.failedIdRows;
+    this.accountIds = new IdTable(accountRows, null, seed, idSlotsLog2, allocateWords);
+    this.transferIds = new IdTable(this.transferIdRows, failed, seed, idSlotsLog2, allocateWords);
+    this.accountTimes = new TimestampIndex(allocateWords);
+    this.transferTimes = new TimestampIndex(allocateWords);
+    this.expiryTimes = new TimestampIndex(allocateWords);
+    this.arena = new PostingArena(allocateWords);
+    this.accountAttributes = new AttributeIndexes(this.arena, seed, allocateWords);
+    this.transferAttributes = new AttributeIndexes(this.arena, seed, allocateWords);
+    this.accountTransfers = new PostingLists(this.arena, allocateWords);
+    this.expiryQueue = new ExpiryQueue(allocateWords);
+    // An event may need its own row, if the id exists, and that of its pending transfer.
+    this.rowCache = new RowCache(store, this.transfers, 2 * eventsMax);
+    this.undo = new UndoLog(this);
+  }
+
+  /** Words held by the in-memory indexes, for the server's account of its memory. */
+  get indexWords(): number {
+    return (
+      this.accountIds.memoryWords +
+      this.transferIds.memoryWords +
+      (this.transferIdRows.slabs.length * 4 + this.transferTimes.count / 8192) * 2 ** 14 +
+      this.arena.words +
+      this.accountAttributes.memoryWords +
+      this.transferAttributes.memoryWords +
+      this.accountTransfers.entries.slabs.length * 4 * 2 ** 12
+    );
+  }
+
+  /** Empties the indexes: they are rebuilt from the tables. */
+  clearIndexes(): void {
+    this.accountIds.clear();
+    this.transferIds.clear();
+    this.transferIdRows.clear();
+    this.failedIdRows.clear();
+    this.accountTimes.clear();
+    this.transferTimes.clear();
+    this.expiryTimes.clear();
+    this.accountAttributes.clear();
+    this.transferAttributes.clear();
+    this.accountTransfers.clear();
+    this.expiryQueue.clear();
+    this.arena.clear();
+    this.lastAccountLow = 0;
+    this.lastAccountHigh = 0;
+    this.lastTransferLow = 0;
+    this.lastTransferHigh = 0;
+  }
+
+  /** Memory of an account's row; see `accountAt`. */
+  accountWords(row: number): Uint32Array {
+    return this.accounts.slabWords[row >>> this.accountShift]!;
+  }
+
+  accountAt(row: number): number {
+    return (row & this.accountMask) * recordWords;
+  }
+
+  pendingStatusOf(row: number): number {
+    const table = this.pendingStatus;
+    return table.slabBytes[row >>> table.slabShift]![row & ((1 << table.slabShift) - 1)]!;
+  }
+
+  /** Must be called before an account's row is changed. */
+  changeAccount(row: number): void {
+    this.accounts.touch(row);
+    if (this.chainOpen) this.undo.saveAccount(row);
+  }
+
+  setPendingStatus(row: number, status: number): void {
+    const table = this.pendingStatus;
+    table.touch(row);
+    if (this.chainOpen) this.undo.savePendingStatus(row);
+    table.slabBytes[row >>> table.slabShift]![row & ((1 << table.slabShift) - 1)] = status;
+  }
+
+  beginRequest(firstRow: number): void {
+    assert(!this.chainOpen, "requests do not share chains");
+    this.requestFirstRow = firstRow;
+    this.resolvedCount = 0;
+  }
+
+  /**
+   * Adds a transfer to the tables, as the event says. Its accounts have their balances of after the event
+   * already. The caller then changes what differs in the row at `transfers.tailWords`.
+   */
+  appendTransfer(
+    words: Uint32Array,
+    at: number,
+    timestampLow: number,
+    timestampHigh: number,
+    debitRow: number,
+    creditRow: number,
+  ): number {
+    const transfers = this.transfers;
+    const row = transfers.append();
+    const tail = transfers.tailWords;
+    const tailAt = transfers.tailAt;
+    for (let word = 0; word < timestampWord; word += 1) tail[tailAt + word] = words[at + word]!;
+    tail[tailAt + timestampWord] = timestampLow;
+    tail[tailAt + timestampWord + 1] = timestampHigh;
+
+    const balances = this.balances;
+    const balancesRow = balances.append();
+    assert(balancesRow === row, "every transfer has its balances");
+    const pairs = balances.tailWords;
+    const pairsAt = balances.tailAt;
+    const debitWords = this.accounts.slabWords[debitRow >>> this.accountShift]!;
+    const debitAt = (debitRow & this.accountMask) * recordWords + accountBalancesWord;
+    for (let word = 0; word < 16; word += 1) pairs[pairsAt + word] = debitWords[debitAt + word]!;
+    const creditWords = this.accounts.slabWords[creditRow >>> this.accountShift]!;
+    const creditAt = (creditRow & this.accountMask) * recordWords + accountBalancesWord;
+    for (let word = 0; word < 16; word += 1) {
+      pairs[pairsAt + 16 + word] = creditWords[creditAt + word]!;
+    }
+
+    const statusRow = this.pendingStatus.append();
+    assert(statusRow === row, "every transfer has its pending status");
+
+    this.keepTransferId(words, at, row);
+    const created = row - this.requestFirstRow;
+    this.debitRows[created] = debitRow;
+    this.creditRows[created] = creditRow;
+    this.lastTransferLow = timestampLow;
+    this.lastTransferHigh = timestampHigh;
+    return row;
+  }
+
+  keepTransferId(words: Uint32Array, at: number, row: number): void {
+    const ids = this.transferIdRows;
+    const idAt = (row & ids.mask) * 4;
+    if (idAt === 0) ids.reserve(row);
+    const idWords = ids.slabs[row >>> ids.shift]!;
+    idWords[idAt] = words[at]!;
+    idWords[idAt + 1] = words[at + 1]!;
+    idWords[idAt + 2] = words[at + 2]!;
+    idWords[idAt + 3] = words[at + 3]!;
+    this.transferIds.insert(words, at, row);
+  }
+
+  /** Remembers for ever that the transfer id at words[at…at+3] failed. */
+  burnId(words: Uint32Array, at: number): void {
+    const number = this.failedIds.append();
+    const tail = this.failedIds.tailWords;
+    const tailAt = this.failedIds.tailAt;
+    for (let word = 0; word < 4; word += 1) tail[tailAt + word] = words[at + word]!;
+    this.keepBurntId(words, at, number);
+  }
+
+  keepBurntId(words: Uint32Array, at: number, number: number): void {
+    const rows = this.failedIdRows;
+    rows.reserve(number);
+    const slab = rows.slabs[number >>> rows.shift]!;
+    const slabAt = (number & rows.mask) * 4;
+    for (let word = 0; word < 4; word += 1) slab[slabAt + word] = words[at + word]!;
+    this.transferIds.insertBurnt(words, at, number);
+  }
+
+  /** Indexes the transfers that the request created. */
+  finishTransfers(): void {
+    const transfers = this.transfers;
+    const first = this.requestFirstRow;
+    const end = transfers.count;
+    for (let row = first; row < end; row += 1) {
+      const at = transfers.find(row);
+      const created = row - first;
+      this.indexTransfer(
+        transfers.foundWords,
+        at,
+        row,
+        this.debitRows[created]!,
+        this.creditRows[created]!,
+      );
+    }
+    for (let index = 0; index < this.resolvedCount; index += 1) {
+      const row = this.resolvedRows[index]!;
+      // Created and resolved by one request: never entered the queue.
+      if (row < first) this.expiryQueue.remove(row);
+    }
+    this.resolvedCount = 0;
+    this.transferIds.settle();
+  }
+
+  /** Adds a transfer to the indexes that are not kept event by event. */
+  indexTransfer(
+    words: Uint32Array,
+    at: number,
+    row: number,
+    debitRow: number,
+    creditRow: number,
+  ): void {
+    this.transferTimes.append(words[at + timestampWord]!, words[at + timestampWord + 1]!);
+    this.accountTransfers.append(debitRow * 2, row);
+    this.accountTransfers.append(creditRow * 2 + 1, row);
+    this.transferAttributes.append(words, at, row);
+    if (
+      words[at + timeoutWord] !== 0 &&
+      ((words[at + codeFlagsWord]! >>> 16) & TransferFlag.pending) !== 0 &&
+      this.pendingStatusOf(row) === PendingStatus.pending
+    ) {
+      this.computeExpiry(
+        words[at + timestampWord]!,
+        words[at + timestampWord + 1]!,
+        words[at + timeoutWord]!,
+      );
+      this.expiryQueue.insert(this.expiresLow, this.expiresHigh, row);
+    }
+  }
+
+  /** Indexes the accounts that the request created. */
+  finishAccounts(): void {
+    for (let row = this.requestFirstRow; row < this.accounts.count; row += 1) {
+      this.indexAccount(row);
+    }
+    this.accountIds.settle();
+  }
+
+  indexAccount(row: number): void {
+    const words = this.accountWords(row);
+    const at = this.accountAt(row);
+    this.accountTimes.append(words[at + timestampWord]!, words[at + timestampWord + 1]!);
+    this.accountAttributes.append(words, at, row);
+  }
+
+  /** expires_at = timestamp + timeout · 10⁹, in `expiresLow` and `expiresHigh`. Exact. */
+  computeExpiry(timestampLow: number, timestampHigh: number, timeout: number): void {
+    // timeout · 10⁹ needs 62 bits: two products of 16 and 30 bits each, which doubles hold.
+    const upper = (timeout >>> 16) * 1_000_000_000;
+    const upperHigh = Math.floor(upper / 0x1_0000);
+    const low =
+      (upper - upperHigh * 0x1_0000) * 0x1_0000 + (timeout & 0xffff) * 1_000_000_000 + timestampLow;
+    const carry = Math.floor(low / 0x1_0000_0000);
+    this.expiresLow = low - carry * 0x1_0000_0000;
+    this.expiresHigh = timestampHigh + upperHigh + carry;
+  }
+
+  /** A pending transfer with a timeout was created. */
+  pulseNotLater(low: number, high: number): void {
+    if (u64Compare(low, high, this.pulseNextLow, this.pulseNextHigh) < 0) {
+      this.pulseNextLow = low;
+      this.pulseNextHigh = high;
+    }
+  }
+
+  /** A pending transfer with a timeout was posted or voided: its expiry is cancelled. */
+  cancelExpiry(row: number, low: number, high: number): void {
+    this.resolvedRows[this.resolvedCount] = row;
+    this.resolvedCount += 1;
+    if (low === this.pulseNextLow && high === this.pulseNextHigh) {
+      this.pulseNextLow = 1;
+      this.pulseNextHigh = 0;
+    }
+  }
+
+  accountIsClosed(row: number): boolean {
+    const words = this.accounts.slabWords[row >>> this.accountShift]!;
+    const at = (row & this.accountMask) * recordWords + accountCodeFlagsWord;
+    return (words[at]! & accountClosedBit) !== 0;
+  }
+}

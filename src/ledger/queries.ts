@@ -1,0 +1,213 @@
+/**
+ * get_account_transfers, get_account_balances, query_accounts, query_transfers: one filter per
+ * sub-batch, answered from the indexes row by row, in chunks: choose rows, fetch them, check
+ * them, copy them into the reply. Nothing is held beyond one chunk and the reply.
+ */
+import { Action, eventSize, operationAction, resultMax, subBatchCount } from "./batch.ts";
+import { accountFlagsWord, Filter } from "./filter.ts";
+import { noRow } from "./indexes/posting-cursor.ts";
+import type { LedgerState } from "./ledger-state.ts";
+import {
+  AccountFlag,
+  balancesRecord,
+  balanceWords,
+  bodySizeMax,
+  transferCodeFlagsMask,
+  transferRecord,
+} from "./records.ts";
+import type { ReplyWriter } from "./reply-writer.ts";
+import { Request } from "./request.ts";
+import { RowScan } from "./row-scan.ts";
+import type { LedgerStore } from "./store.ts";
+
+const transferWords = transferRecord.size / 4;
+const codeFlagsWord = transferRecord.word.code;
+const timestampWord = transferRecord.word.timestamp;
+const creditBalancesWord = balancesRecord.word.credit;
+/** Rows per fetch. */
+const chunkRows = 256;
+
+const Phase = {
+  /** The next sub-batch's filter is to be read. */
+  filter: 0,
+  /** Rows of the next chunk are to be chosen and fetched. */
+  choose: 1,
+  /** The chunk's transfers have been fetched. */
+  transfers: 2,
+  /** The chunk's balances have been fetched. */
+  balances: 3,
+} as const;
+
+export class Queries {
+  private readonly filter = new Filter();
+  private readonly scan = new RowScan();
+  private readonly rows = new Uint32Array(chunkRows);
+  private readonly transferWords = new Uint32Array(chunkRows * transferWords);
+  private readonly balanceWords = new Uint32Array(chunkRows * transferWords);
+  private rowCount = 0;
+  private request = new Request();
+  private action: number = Action.none;
+  private phase: number = Phase.filter;
+  private subBatch = 0;
+  private subBatches = 0;
+  private limit = 0;
+
+  constructor(
+    private readonly state: LedgerState,
+    private readonly store: LedgerStore,
+    private readonly reply: ReplyWriter,
+    private readonly onFetched: () => void,
+  ) {}
+
+  start(request: Request): void {
+    const { operation, bytes, byteAt, byteLength } = request;
+    this.request = request;
+    this.action = operationAction[operation]!;
+    this.subBatch = 0;
+    this.subBatches = subBatchCount(operation, bytes, byteAt, byteLength);
+    this.phase = Phase.filter;
+  }
+
+  /** Works until a fetch has to be waited for. False: called back later; call again then. */
+  step(): boolean {
+    for (;;) {
+      if (this.phase === Phase.filter) {
+        if (this.subBatch === this.subBatches) return true;
+        if (this.beginFilter()) this.phase = Phase.choose;
+        else this.endFilter();
+      } else if (this.phase === Phase.choose) {
+        if (this.action === Action.queryAccounts) {
+          this.copyAccounts();
+          this.endFilter();
+        } else if (this.choose() === 0) {
+          this.endFilter();
+        } else {
+          this.phase = Phase.transfers;
+          if (!this.fetchTransfers()) return false;
+        }
+      } else if (this.phase === Phase.transfers) {
+        if (this.action === Action.getAccountBalances) {
+          this.phase = Phase.balances;
+          if (!this.fetchBalances()) return false;
+        } else {
+          this.copyTransfers();
+          this.phase = Phase.choose;
+        }
+      } else {
+        this.copyBalances();
+        this.phase = Phase.choose;
+      }
+    }
+  }
+
+  /** Reads the filter of the next sub-batch. False when it finds nothing. */
+  private beginFilter(): boolean {
+    const { operation, words, wordAt } = this.request;
+    const at = wordAt + this.subBatch * (eventSize(operation) / 4);
+    const { filter, scan, state } = this;
+    const ofAccount =
+      this.action === Action.getAccountTransfers || this.action === Action.getAccountBalances;
+    const valid = ofAccount
+      ? filter.readAccountFilter(words, at)
+      : filter.readQueryFilter(words, at);
+    if (!valid) return false;
+    this.limit = Math.min(filter.limit, resultMax(operation, bodySizeMax));
+    if (this.action === Action.queryAccounts) {
+      scan.begin(filter, state.accountTimes);
+      scan.addAttributes(filter, state.accountAttributes);
+      return true;
+    }
+    scan.begin(filter, state.transferTimes);
+    if (ofAccount) {
+      const row = state.accountIds.findRow(filter.accountId, 0);
+      if (row < 0) return false;
+      if (this.action === Action.getAccountBalances && !this.hasHistory(row)) return false;
+      scan.addAccount(filter, state.accountTransfers, row);
+    }
+    scan.addAttributes(filter, state.transferAttributes);
+    return true;
+  }
+
+  private endFilter(): void {
+    this.reply.endSubBatch();
+    this.subBatch += 1;
+    this.phase = Phase.filter;
+  }
+
+  private hasHistory(accountRow: number): boolean {
+    const at = this.state.accountAt(accountRow) + accountFlagsWord;
+    return ((this.state.accountWords(accountRow)[at]! >>> 16) & AccountFlag.history) !== 0;
+  }
+
+  /** Accounts are in memory. */
+  private copyAccounts(): void {
+    while (this.reply.count < this.limit) {
+      const row = this.scan.nextRow();
+      if (row === noRow) return;
+      const words = this.state.accountWords(row);
+      const at = this.state.accountAt(row);
+      if (this.filter.attributesMatch(words, at)) this.reply.copy(words, at);
+    }
+  }
+
+  /** Chooses the rows of the next chunk. Returns their number. */
+  private choose(): number {
+    const wanted = Math.min(chunkRows, this.limit - this.reply.count);
+    let count = 0;
+    while (count < wanted) {
+      const row = this.scan.nextRow();
+      if (row === noRow) break;
+      this.rows[count] = row;
+      count += 1;
+    }
+    this.rowCount = count;
+    return count;
+  }
+
+  private fetchTransfers(): boolean {
+    const { transfers } = this.state;
+    return this.store.fetch(
+      transfers,
+      this.rows,
+      this.rowCount,
+      this.transferWords,
+      this.onFetched,
+    );
+  }
+
+  private fetchBalances(): boolean {
+    const { balances } = this.state;
+    return this.store.fetch(balances, this.rows, this.rowCount, this.balanceWords, this.onFetched);
+  }
+
+  private copyTransfers(): void {
+    const { filter, reply } = this;
+    for (let index = 0; index < this.rowCount; index += 1) {
+      const at = index * transferWords;
+      if (!filter.attributesMatch(this.transferWords, at)) continue;
+      const flagsAt = reply.wordAt + codeFlagsWord;
+      reply.copy(this.transferWords, at);
+      reply.words[flagsAt] = reply.words[flagsAt]! & transferCodeFlagsMask;
+    }
+  }
+
+  /** The account's own balances of after each transfer, with the transfer's timestamp. */
+  private copyBalances(): void {
+    const { filter, reply } = this;
+    for (let index = 0; index < this.rowCount; index += 1) {
+      const at = index * transferWords;
+      if (!filter.attributesMatch(this.transferWords, at)) continue;
+      const from = at + (filter.debitsAccount(this.transferWords, at) ? 0 : creditBalancesWord);
+      const target = reply.words;
+      const targetAt = reply.wordAt;
+      for (let word = 0; word < balanceWords; word += 1) {
+        target[targetAt + word] = this.balanceWords[from + word]!;
+      }
+      target[targetAt + balanceWords] = this.transferWords[at + timestampWord]!;
+      target[targetAt + balanceWords + 1] = this.transferWords[at + timestampWord + 1]!;
+      for (let word = balanceWords + 2; word < transferWords; word += 1)
+        target[targetAt + word] = 0;
+      reply.advance();
+    }
+  }
+}
