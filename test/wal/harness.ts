@@ -45,6 +45,11 @@ export function formatted(
 ): MemoryFileIo {
   const layout = new DataFileLayout(options);
   const io = new MemoryFileIo(layout.fileSize(1), seed, new Map(), faults);
+  formatInto(io, options);
+  return io;
+}
+
+export function formatInto(io: MemoryFileIo, options: FormatOptions): void {
   let done = false;
   formatDataFile(io, file, options, release, (error) => {
     assert(error === null, "formatting works");
@@ -52,7 +57,6 @@ export function formatted(
   });
   io.run();
   assert(done, "formatting ends");
-  return io;
 }
 
 export function failOnFatal(text: string): void {
