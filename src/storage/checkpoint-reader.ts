@@ -20,6 +20,8 @@ export class CheckpointReader implements BlockSource {
   private entries: readonly ChainEntry[] = [];
   private readonly cursor: RefCursor;
   private onDone: (error: string | null) => void = () => {};
+  /** Free set, trailers and manifest came whole; of the index blocks some may be damaged. */
+  chainsRead = false;
 
   constructor(
     private readonly reader: BlockReader,
@@ -89,6 +91,7 @@ export class CheckpointReader implements BlockSource {
       );
       return;
     }
+    this.chainsRead = true;
     this.reader.run(this, () => this.finish());
   }
 

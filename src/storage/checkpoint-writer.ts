@@ -24,6 +24,7 @@ import {
   BlockType,
   blockHeaderWords,
   blockWords,
+  directoryAt,
   headerBytes,
   indexRefs,
   pagesPerBlock,
@@ -32,7 +33,7 @@ import {
   refWords,
   unitShift,
 } from "./format.ts";
-import { directoryAt, type Grid, type GridClient } from "./grid.ts";
+import type { Grid, GridClient } from "./grid.ts";
 import { encodeManifest, manifestWords } from "./manifest.ts";
 import type { Trailer } from "./options.ts";
 import type { PageSpace } from "./page-space.ts";

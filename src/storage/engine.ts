@@ -262,6 +262,7 @@ export class StorageEngine {
       blocksReleased: freeSet.releasedCount,
       pageBlocks: this.space.blocks,
       pagesLive: this.space.pages,
+      pagesMoved: this.space.moved,
       pageCopies: this.copies.inUse,
       pageCopiesMax: this.copies.inUseMax,
       cacheHits: this.cache.hits,

@@ -141,3 +141,13 @@ function describe(type: BlockType, table: number, first: number, count: number):
       return `manifest part ${first}`;
   }
 }
+
+/** Byte offset, in a page block, of the checksum of a unit's page. */
+export function pageChecksumAt(unit: number): number {
+  return (directoryAt(unit) + 2) * 4;
+}
+
+/** Word offset, in a page block, of a unit's directory entry: table, page, checksum. */
+export function directoryAt(unit: number): number {
+  return blockHeaderWords + (unit - 1) * directoryEntryWords;
+}

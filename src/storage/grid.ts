@@ -19,8 +19,8 @@ import {
   blockVersion,
   blockWords,
   checksumBytes,
-  directoryEntryWords,
   gridBlocksLimit,
+  pageChecksumAt,
   pagesPerBlock,
 } from "./format.ts";
 import { FreeSet } from "./free-set.ts";
@@ -343,15 +343,11 @@ export class Grid {
   ): string | null {
     const words = buffer.words;
     const covered = type === BlockType.pages ? pageSize : blockSize;
-    const byteAt = wordAt * 4;
-    const sound = checksumMatches(
-      buffer.bytes,
-      byteAt,
-      buffer.bytes,
-      byteAt + checksumBytes,
-      covered - checksumBytes,
-    );
-    if (!sound) return "checksum mismatch";
+    if (!soundTo(buffer, wordAt, covered)) {
+      // Perhaps a sound block of another kind, which tells more than a mismatch does.
+      const other = covered === pageSize ? blockSize : pageSize;
+      if (!soundTo(buffer, wordAt, other)) return "checksum mismatch";
+    }
     if (words[wordAt + at.address] !== address) {
       return `holds block ${words[wordAt + at.address]}: a misdirected write or read`;
     }
@@ -372,6 +368,7 @@ export class Grid {
       return `has block type ${words[wordAt + at.type]}, not ${type}`;
     }
     if (type === BlockType.pages) {
+      const byteAt = wordAt * 4;
       for (let unit = 1; unit <= pagesPerBlock; unit += 1) {
         const pageSound = checksumMatches(
           buffer.bytes,
@@ -387,12 +384,14 @@ export class Grid {
   }
 }
 
-/** Byte offset, in a page block, of the checksum of a unit's page. */
-export function pageChecksumAt(unit: number): number {
-  return (directoryAt(unit) + 2) * 4;
-}
-
-/** Word offset, in a page block, of a unit's directory entry: table, page, checksum. */
-export function directoryAt(unit: number): number {
-  return blockHeaderWords + (unit - 1) * directoryEntryWords;
+/** True when the block's checksum is that of its first `covered` bytes. */
+function soundTo(buffer: IoBuffer, wordAt: number, covered: number): boolean {
+  const byteAt = wordAt * 4;
+  return checksumMatches(
+    buffer.bytes,
+    byteAt,
+    buffer.bytes,
+    byteAt + checksumBytes,
+    covered - checksumBytes,
+  );
 }

@@ -81,6 +81,8 @@ export interface StorageSummary {
   readonly pageBlocks: number;
   /** Pages that live in them: `pageBlocks · 15` would be no garbage. */
   readonly pagesLive: number;
+  /** Pages moved out of sparse page blocks, since start. */
+  readonly pagesMoved: number;
   readonly pageCopies: number;
   readonly pageCopiesMax: number;
   readonly cacheHits: number;

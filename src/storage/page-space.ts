@@ -27,6 +27,8 @@ export class PageSpace {
   private readonly blocksWith: Float64Array = new Float64Array(pagesPerBlock + 1);
   blocks = 0;
   pages = 0;
+  /** Pages moved out of sparse blocks, since start. */
+  moved = 0;
   /** Blocks with fewer live pages are emptied, those with as many while moves remain. */
   private threshold = 0;
   private movesLeft = 0;
@@ -112,6 +114,7 @@ export class PageSpace {
     if ((value & chosen) !== 0) return true;
     if (value > this.threshold || value > this.movesLeft) return false;
     this.movesLeft -= value;
+    this.moved += value;
     this.live[address - 1] = value | chosen;
     return true;
   }

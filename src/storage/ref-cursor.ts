@@ -1,10 +1,19 @@
 /**
  * Walks the references of a checkpoint state one by one. A page block has up to 15 referrers and is
- * visited once: a bit per address remembers it.
+ * visited once: a bit per address remembers it. References that a damaged index block has taken
+ * along are zero, and skipped.
  */
 import type { BlockRequest } from "./block-reader.ts";
 import type { CheckpointState } from "./checkpoint-state.ts";
-import { BlockType, indexRefs, refWords, unitShift } from "./format.ts";
+import {
+  BlockType,
+  blockLayout,
+  directoryAt,
+  indexRefs,
+  pagesPerBlock,
+  refWords,
+  unitShift,
+} from "./format.ts";
 
 /** Which blocks to visit. Values add up. */
 export const Visit = { rows: 1, tails: 2, pages: 4, indexes: 8, chains: 16 } as const;
@@ -61,14 +70,15 @@ export class RefCursor {
   private nextRows(request: BlockRequest): boolean {
     for (; this.table < this.state.append.length; this.table += 1, this.index = 0) {
       const part = this.state.append[this.table]!;
-      if (this.index === part.refs.length) continue;
-      part.refs.copy(this.index, request.ref, 0);
-      request.type = BlockType.rows;
-      request.table = part.id;
-      request.first = this.index * part.rowsPerBlock;
-      request.count = part.rowsPerBlock;
-      this.index += 1;
-      return true;
+      while (this.index < part.refs.length) {
+        part.refs.copy(this.index, request.ref, 0);
+        request.type = BlockType.rows;
+        request.table = part.id;
+        request.first = this.index * part.rowsPerBlock;
+        request.count = part.rowsPerBlock;
+        this.index += 1;
+        if (request.ref[0] !== 0) return true;
+      }
     }
     return false;
   }
@@ -96,7 +106,7 @@ export class RefCursor {
         this.index += 1;
         part.refs.copy(page, request.ref, 0);
         const address = request.ref[0]! >>> unitShift;
-        if (this.visitedBefore(address)) continue;
+        if (address === 0 || this.visitedBefore(address)) continue;
         request.ref[0] = address;
         request.type = BlockType.pages;
         request.table = part.id;
@@ -167,10 +177,28 @@ export class RefCursor {
   }
 }
 
-/** True when the page of `pageRef` lies in the block of `ref`. */
-export function samePageBlock(ref: Uint32Array, pageRef: Uint32Array): boolean {
-  for (let word = 1; word < refWords; word += 1) {
-    if (ref[word] !== pageRef[word]) return false;
+/** Calls back for each page of the page block at words[at …) that its own reference finds there. */
+export function forEachLivePage(
+  state: CheckpointState,
+  request: BlockRequest,
+  words: Uint32Array,
+  at: number,
+  onPage: (table: number, page: number, unit: number) => void,
+): void {
+  const count = Math.min(words[at + blockLayout.word.count]!, pagesPerBlock);
+  const firstUnit = (request.ref[0]! << unitShift) >>> 0;
+  const pageRef = new Uint32Array(refWords);
+  for (let unit = 1; unit <= count; unit += 1) {
+    const table = words[at + directoryAt(unit)]!;
+    const page = words[at + directoryAt(unit) + 1]!;
+    const refs = state.paged[table]?.refs;
+    if (refs === undefined || page >= refs.length) continue;
+    refs.copy(page, pageRef, 0);
+    if (pageRef[0] !== firstUnit + unit) continue; // Written elsewhere since.
+    let same = true;
+    for (let word = 1; word < refWords; word += 1) {
+      if (request.ref[word] !== pageRef[word]) same = false;
+    }
+    if (same) onPage(table, page, unit);
   }
-  return ref[0] === pageRef[0]! >>> unitShift;
 }

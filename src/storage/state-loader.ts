@@ -7,24 +7,14 @@ import { assert } from "../core/assert.ts";
 import type { AppendTable } from "./append-table.ts";
 import type { BlockRequest, BlockSource } from "./block-reader.ts";
 import type { CheckpointState } from "./checkpoint-state.ts";
-import {
-  BlockType,
-  blockHeaderWords,
-  blockLayout,
-  pagesPerBlock,
-  pageWords,
-  refWords,
-  unitShift,
-} from "./format.ts";
-import { directoryAt } from "./grid.ts";
+import { BlockType, blockHeaderWords, pageWords } from "./format.ts";
 import type { DamagedBlock } from "./options.ts";
 import type { PageSpace } from "./page-space.ts";
 import type { PagedTable } from "./paged-table.ts";
-import { RefCursor, samePageBlock, Visit } from "./ref-cursor.ts";
+import { forEachLivePage, RefCursor, Visit } from "./ref-cursor.ts";
 
 export class StateLoader implements BlockSource {
   private readonly cursor: RefCursor;
-  private readonly pageRef: Uint32Array = new Uint32Array(refWords);
   private pagesLoaded = 0;
   private damagedBlocks = 0;
   private firstDamage = "";
@@ -60,19 +50,11 @@ export class StateLoader implements BlockSource {
   }
 
   private receivePages(request: BlockRequest, words: Uint32Array, at: number): void {
-    const count = Math.min(words[at + blockLayout.word.count]!, pagesPerBlock);
-    const firstUnit = (request.ref[0]! << unitShift) >>> 0;
-    for (let unit = 1; unit <= count; unit += 1) {
-      const table = this.paged[words[at + directoryAt(unit)]!];
-      const page = words[at + directoryAt(unit) + 1]!;
-      if (table === undefined || page >= table.refs.length) continue;
-      table.refs.copy(page, this.pageRef, 0);
-      if (this.pageRef[0] !== firstUnit + unit) continue; // Written elsewhere since.
-      if (!samePageBlock(request.ref, this.pageRef)) continue;
-      table.restorePage(page, words, at + unit * pageWords);
+    forEachLivePage(this.state, request, words, at, (table, page, unit) => {
+      this.paged[table]!.restorePage(page, words, at + unit * pageWords);
       this.space.add(request.ref[0]!);
       this.pagesLoaded += 1;
-    }
+    });
   }
 
   damaged(_request: BlockRequest, block: DamagedBlock): void {
