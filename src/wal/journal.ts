@@ -97,6 +97,8 @@ class HeaderWrite {
 class PrepareReading {
   op = 0;
   readonly checksum = new Uint32Array(4);
+  /** The slot held the prepare when the read began. */
+  held = false;
   target: IoBuffer | null = null;
   onDone: ((result: PrepareRead) => void) | null = null;
   readonly completion: Completion;
@@ -463,8 +465,8 @@ export class Journal {
     read.target = target;
     read.onDone = onDone;
     // A prepare that is not here is found out like one that is: later, by what the disk holds.
-    const held = this.hasPrepareOf(op, checksum, checksumAt);
-    const size = held ? headerMessageSize(this.headers, this.headerAt(op)) : headerSize;
+    read.held = this.hasPrepareOf(op, checksum, checksumAt);
+    const size = read.held ? headerMessageSize(this.headers, this.headerAt(op)) : headerSize;
     const length = sectorCeil(size);
     assert(length <= target.sizeBytes, "the target has room for the prepare");
     const at = this.layout.prepareAt(op % this.slotCount);
@@ -482,8 +484,8 @@ export class Journal {
 
   private judgeRead(read: PrepareReading): PrepareRead {
     const slot = read.op % this.slotCount;
-    // Also when the slot was given another prepare while we read.
-    if (!this.hasPrepareOf(read.op, read.checksum, 0)) return PrepareRead.missing;
+    // Also when the slot was given this prepare or another one while we read.
+    if (!read.held || !this.hasPrepareOf(read.op, read.checksum, 0)) return PrepareRead.missing;
     if (read.completion.result >= 0 && this.prepareIntact(read, slot)) return PrepareRead.ok;
     this.dirty[slot] = 1;
     if (read.op > this.checkpointOp) this.faultyOps[slot] = read.op;
