@@ -3,12 +3,8 @@
  * whole checked messages to the replica and sends its messages. It promises nothing more than the
  * network does: a message may be lost (a full queue, a closed connection) or come twice.
  *
- * Who a peer is follows from what it sends (protocol/wire.md §8): a ping_client makes it a client
- * for certain, a request likely (it could be a replica that forwards), commands between replicas
- * make it a replica. Replies to a client go to one connection, the one that pinged last, else the
- * first that sent a request.
- *
- * Replica i dials the replicas j > i and is dialled by those below.
+ * Who a peer is follows from what it sends (peer-directory.ts). Replica i dials the replicas j > i
+ * and is dialled by those below.
  *
  * A peer can hurt only its own connection: whatever breaks a rule of the stream closes it, every
  * resource that it can hold is limited, and what it leaves unfinished times out. Time is counted
@@ -17,14 +13,13 @@
 import { assert } from "../core/assert.ts";
 import { replicasMax, standbysMax } from "../core/limits.ts";
 import { Prng } from "../core/prng.ts";
-import { u128Copy, u128Equal, u128IsZero } from "../core/u128.ts";
-import { U128Map } from "../core/u128-map.ts";
 import { HeaderRule, headerRule } from "../wire/frame-check.ts";
-import { Command, frame, pingClientHeader, requestHeader } from "../wire/header.ts";
+import { Command } from "../wire/header.ts";
 import { BusCounters, CloseCause, closeText, DropCause } from "./bus-counters.ts";
 import { Connection, type ConnectionOwner, Peer, receiveBufferSize } from "./connection.ts";
 import { Completion, type FileIo, type SocketHandle, type SocketIo, type TimerIo } from "./io.ts";
 import { type Message, type MessagePool, smallMessageSize } from "./message-pool.ts";
+import { PeerDirectory } from "./peer-directory.ts";
 import { type LogLevel, RateLimitedLog } from "./rate-limited-log.ts";
 import { ReplicaDialer } from "./replica-dialer.ts";
 
@@ -81,15 +76,12 @@ export class MessageBus implements ConnectionOwner {
   private readonly log: RateLimitedLog;
   private readonly connections: Connection[] = [];
   private readonly freeConnections: Connection[] = [];
-  /** Connection index per client id: where its replies go. */
-  private readonly clients: U128Map;
-  private readonly replicas: (Connection | null)[] = [];
+  private readonly peers: PeerDirectory;
   private readonly dialers: ReplicaDialer[] = [];
   private readonly acceptedMax: number;
   /** Accepted connections that are not free. */
   private accepted = 0;
-  /** Connections whose peer is a client, certain or likely. */
-  private clientPeers = 0;
+  /** Permits for large receives that are taken. */
   private largeReceives = 0;
   private listener: SocketHandle = -1;
   private acceptRetryTick = -1;
@@ -126,8 +118,7 @@ export class MessageBus implements ConnectionOwner {
     for (let index = this.connections.length - 1; index >= 0; index -= 1) {
       this.freeConnections.push(this.connections[index]!);
     }
-    this.clients = new U128Map(this.connections.length);
-    for (let index = 0; index < options.replicaCount; index += 1) this.replicas.push(null);
+    this.peers = new PeerDirectory(this.connections, options);
     this.acceptCompletion = new Completion((completion) => this.onAccepted(completion.result));
     this.refuseCompletion = new Completion(() => this.onRefused());
     this.listenerCompletion = new Completion(() => this.onListenerClosed());
@@ -200,12 +191,10 @@ export class MessageBus implements ConnectionOwner {
    * @returns false when the message was dropped: no connection, or its queue is full.
    */
   sendToClient(clientWords: Uint32Array, clientAt: number, message: Message): boolean {
-    const index = this.clients.get(clientWords, clientAt);
-    if (index === -1) {
-      this.counters.drops[DropCause.notConnected]! += 1;
-      return false;
-    }
-    return this.sendOn(this.connections[index]!, message);
+    const connection = this.peers.client(clientWords, clientAt);
+    if (connection !== null) return this.sendOn(connection, message);
+    this.counters.drops[DropCause.notConnected]! += 1;
+    return false;
   }
 
   /** Answers on the connection that a message came from; only from inside `onMessage`. */
@@ -221,22 +210,18 @@ export class MessageBus implements ConnectionOwner {
 
   sendToReplica(replica: number, message: Message): boolean {
     assert(replica !== this.options.replica, "a replica does not send to itself");
-    const connection = this.replicas[replica];
-    assert(connection !== undefined, "the replica is in the cluster");
-    if (connection === null) {
-      this.counters.drops[DropCause.notConnected]! += 1;
-      return false;
-    }
-    return this.sendOn(connection, message);
+    const connection = this.peers.replica(replica);
+    if (connection !== null) return this.sendOn(connection, message);
+    this.counters.drops[DropCause.notConnected]! += 1;
+    return false;
   }
 
   isClientConnected(clientWords: Uint32Array, clientAt: number): boolean {
-    return this.clients.get(clientWords, clientAt) !== -1;
+    return this.peers.client(clientWords, clientAt) !== null;
   }
 
   isReplicaConnected(replica: number): boolean {
-    const connection = this.replicas[replica];
-    return connection !== undefined && connection !== null;
+    return this.peers.replica(replica) !== null;
   }
 
   /** Connections in use, closing ones included. */
@@ -334,7 +319,7 @@ export class MessageBus implements ConnectionOwner {
   private onDialled(replica: number, socket: SocketHandle): void {
     const connection = this.openConnection(socket, true);
     this.counters.dialled += 1;
-    this.becomeReplica(connection, replica);
+    this.peers.becomeReplica(connection, replica);
   }
 
   private dialerOf(replica: number): ReplicaDialer {
@@ -384,7 +369,7 @@ export class MessageBus implements ConnectionOwner {
 
   onFrame(connection: Connection, message: Message): void {
     this.counters.messagesReceived += 1;
-    if (!this.identify(connection, message)) return;
+    if (!this.peers.identify(connection, message)) return;
     const rule = headerRule(message.bytes, message.words, 0);
     if (rule !== HeaderRule.ok) {
       const deprecated = rule === HeaderRule.deprecated;
@@ -405,14 +390,7 @@ export class MessageBus implements ConnectionOwner {
       const text = cause === CloseCause.socketError ? `errno ${-error}` : closeText(cause);
       this.log.write("warn", `${nameOf(connection)} closed: ${text}`);
     }
-    this.unroute(connection);
-    if (connection.peer === Peer.replica) {
-      if (this.replicas[connection.replica] === connection) {
-        this.replicas[connection.replica] = null;
-      }
-    } else if (connection.peer !== Peer.unknown) {
-      this.clientPeers -= 1;
-    }
+    this.peers.forget(connection);
   }
 
   onFree(connection: Connection): void {
@@ -423,121 +401,6 @@ export class MessageBus implements ConnectionOwner {
       this.accepted -= 1;
     }
     if (this.closing) this.finishClose();
-  }
-
-  // Who is at the other end.
-
-  /** Learns from a header who sent it; false when that closed the connection. */
-  private identify(connection: Connection, message: Message): boolean {
-    switch (message.command) {
-      case Command.request:
-        return this.identifyByRequest(connection, message);
-      case Command.pingClient:
-        return this.identifyByPing(connection, message);
-      case Command.reply:
-      case Command.prepare:
-      case Command.block:
-      case 12:
-      case 21:
-      case 22:
-      case 23:
-        // Passed on by others than their author: they tell nothing.
-        return true;
-      default:
-        return this.identifyAsReplica(connection, message.bytes[frame.at.replica]!);
-    }
-  }
-
-  private identifyByRequest(connection: Connection, message: Message): boolean {
-    const words = message.words;
-    const clientAt = requestHeader.word.client;
-    if (connection.peer === Peer.replica || u128IsZero(words, clientAt)) return true;
-    if (connection.peer === Peer.unknown) {
-      if (!this.becomeClient(connection, words, clientAt)) return false;
-    }
-    // Another client's request is served, but replies to that one do not come here.
-    if (!u128Equal(words, clientAt, connection.client, 0)) return true;
-    if (!connection.routed && this.clients.get(words, clientAt) === -1) this.route(connection);
-    return true;
-  }
-
-  private identifyByPing(connection: Connection, message: Message): boolean {
-    const words = message.words;
-    const clientAt = pingClientHeader.word.client;
-    if (u128IsZero(words, clientAt)) return true;
-    if (connection.peer === Peer.replica) {
-      connection.close(CloseCause.peerContradiction);
-      return false;
-    }
-    if (connection.peer === Peer.unknown) {
-      if (!this.becomeClient(connection, words, clientAt)) return false;
-    } else if (!u128Equal(words, clientAt, connection.client, 0)) {
-      connection.close(CloseCause.peerContradiction);
-      return false;
-    }
-    connection.peer = Peer.client;
-    if (connection.routed) return true;
-    const other = this.clients.get(words, clientAt);
-    if (other !== -1) this.connections[other]!.close(CloseCause.replaced);
-    this.route(connection);
-    return true;
-  }
-
-  private identifyAsReplica(connection: Connection, replica: number): boolean {
-    const { options } = this;
-    if (replica >= options.replicaCount || replica === options.replica) {
-      connection.close(CloseCause.replicaIndex);
-      return false;
-    }
-    if (connection.peer === Peer.replica) {
-      if (replica === connection.replica) return true;
-      connection.close(CloseCause.peerContradiction);
-      return false;
-    }
-    // Replicas above this one do not dial it.
-    if (connection.peer === Peer.client || replica > options.replica) {
-      connection.close(CloseCause.peerContradiction);
-      return false;
-    }
-    if (connection.peer === Peer.clientLikely) {
-      this.unroute(connection);
-      this.clientPeers -= 1;
-    }
-    this.becomeReplica(connection, replica);
-    return true;
-  }
-
-  /** Counts an unknown peer as a client; false when there are too many and it was closed. */
-  private becomeClient(connection: Connection, words: Uint32Array, clientAt: number): boolean {
-    if (this.clientPeers >= this.options.connectionsMax) {
-      this.counters.refused += 1;
-      connection.close(CloseCause.limit);
-      return false;
-    }
-    this.clientPeers += 1;
-    connection.peer = Peer.clientLikely;
-    u128Copy(connection.client, 0, words, clientAt);
-    return true;
-  }
-
-  private becomeReplica(connection: Connection, replica: number): void {
-    const other = this.replicas[replica];
-    if (other !== undefined && other !== null) other.close(CloseCause.replaced);
-    connection.peer = Peer.replica;
-    connection.replica = replica;
-    this.replicas[replica] = connection;
-  }
-
-  private route(connection: Connection): void {
-    this.clients.set(connection.client, 0, connection.index);
-    connection.routed = true;
-  }
-
-  private unroute(connection: Connection): void {
-    if (!connection.routed) return;
-    assert(this.clients.get(connection.client, 0) === connection.index, "the map names it");
-    this.clients.delete(connection.client, 0);
-    connection.routed = false;
   }
 
   private onWake(): void {

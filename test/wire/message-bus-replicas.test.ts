@@ -1,0 +1,260 @@
+/** Buses of several replicas on one network: dialling, reconnecting, backoff. */
+import { describe, expect, test } from "vitest";
+import { Prng } from "../../src/core/prng.ts";
+import { CloseCause } from "../../src/io/bus-counters.ts";
+import { type Completion, Errno, type SocketHandle, type SocketIo } from "../../src/io/io.ts";
+import { ReplicaDialer } from "../../src/io/replica-dialer.ts";
+import { Command } from "../../src/wire/header.ts";
+import { BusHarness, internal } from "./bus-harness.ts";
+import { hex } from "./bytes.ts";
+import { FakeIo } from "./fake-io.ts";
+
+const hosts = [3001, 3002, 3003].map((port) => ({ host: "127.0.0.1", port }));
+
+function replicaOf(io: FakeIo, replica: number, seed = 0): BusHarness {
+  const harness = new BusHarness({
+    io,
+    port: hosts[replica]!.port,
+    seed: seed * 10 + replica,
+    bus: { replica, replicaCount: 3 },
+  });
+  harness.answer = false;
+  harness.bus.dialReplicas(hosts);
+  return harness;
+}
+
+/** Sends a message with a large body, so that both sizes are exercised. */
+function send(from: BusHarness, to: number, own: number, bodySize: number): string {
+  const frame = internal(Command.headers, own, bodySize);
+  const message = from.pool.get(frame.bytes.length)!;
+  message.bytes.set(frame.bytes);
+  expect(from.bus.sendToReplica(to, message)).toBe(true);
+  from.pool.unref(message);
+  return hex(frame.bytes);
+}
+
+function run(harnesses: BusHarness[], ticks: number): void {
+  for (let tick = 0; tick < ticks; tick += 1) {
+    for (const harness of harnesses) harness.bus.tick();
+    harnesses[0]!.io.turn();
+  }
+}
+
+/** The dialled side learns who dials from the first message. */
+function introduce(harnesses: BusHarness[]): void {
+  harnesses.forEach((harness, own) => {
+    for (let to = own + 1; to < harnesses.length; to += 1) {
+      if (harness.bus.isReplicaConnected(to)) send(harness, to, own, 0);
+    }
+  });
+}
+
+describe("three replicas", () => {
+  test("find each other, whoever starts first, and talk both ways", () => {
+    const io = new FakeIo(new Prng(5));
+    const harnesses = [0, 1, 2].map((replica) => replicaOf(io, replica));
+    run(harnesses, 250);
+    introduce(harnesses);
+    run(harnesses, 50);
+    for (let own = 0; own < 3; own += 1) {
+      for (let to = 0; to < 3; to += 1) {
+        if (own === to) continue;
+        expect(harnesses[own]!.bus.isReplicaConnected(to), `${own} to ${to}`).toBe(true);
+        harnesses[to]!.delivered.length = 0;
+        const sent = [send(harnesses[own]!, to, own, 40_000), send(harnesses[own]!, to, own, 9)];
+        run(harnesses, 300);
+        expect(harnesses[to]!.delivered).toEqual(sent);
+      }
+    }
+    // One connection per pair.
+    expect(io.handlesOpen).toBe(3 + 6);
+    for (const harness of harnesses) harness.close();
+    expect(io.handlesOpen).toBe(0);
+  });
+
+  test("a queue holds eight messages for a replica", () => {
+    const io = new FakeIo(new Prng(6));
+    io.capacity = 1024;
+    const harnesses = [0, 1, 2].map((replica) => replicaOf(io, replica));
+    run(harnesses, 250);
+    const frame = internal(Command.headers, 0, 10_000);
+    const message = harnesses[0]!.pool.get(frame.bytes.length)!;
+    message.bytes.set(frame.bytes);
+    const results = Array.from({ length: 10 }, () => harnesses[0]!.bus.sendToReplica(1, message));
+    expect(results.filter((sent) => sent).length).toBe(8);
+    expect(message.references).toBe(9);
+    harnesses[0]!.pool.unref(message);
+    run(harnesses, 4000);
+    expect(harnesses[1]!.delivered.length).toBe(8);
+    for (const harness of harnesses) harness.close();
+  });
+
+  test("one that restarts is dialled again", () => {
+    const io = new FakeIo(new Prng(7));
+    const harnesses = [0, 1, 2].map((replica) => replicaOf(io, replica));
+    run(harnesses, 250);
+    introduce(harnesses);
+    run(harnesses, 50);
+    for (let round = 1; round <= 5; round += 1) {
+      const restarted = round % 3;
+      harnesses[restarted]!.close();
+      const others = harnesses.filter((_, index) => index !== restarted);
+      run(others, 20);
+      for (const other of others) expect(other.bus.isReplicaConnected(restarted)).toBe(false);
+      run(others, 300);
+      harnesses[restarted] = replicaOf(io, restarted, round);
+      run(harnesses, 300);
+      introduce(harnesses);
+      run(harnesses, 50);
+      for (const other of others) expect(other.bus.isReplicaConnected(restarted)).toBe(true);
+    }
+    expect(harnesses[0]!.bus.counters.dialsFailed).toBeGreaterThan(1);
+    for (const harness of harnesses) harness.close();
+    expect(io.handlesOpen).toBe(0);
+  });
+
+  test("an impostor on the address of a replica is found out", () => {
+    const io = new FakeIo(new Prng(8));
+    const dialling = replicaOf(io, 0);
+    // Listens where replica 1 should be, but says that it is replica 2.
+    const impostor = new BusHarness({
+      io,
+      port: hosts[1]!.port,
+      bus: { replica: 2, replicaCount: 3 },
+    });
+    run([dialling, impostor], 50);
+    send(dialling, 1, 0, 0);
+    run([dialling, impostor], 50);
+    expect(impostor.bus.isReplicaConnected(0)).toBe(true);
+    send(impostor, 0, 2, 0);
+    run([dialling, impostor], 50);
+    expect(dialling.bus.counters.closes[CloseCause.peerContradiction]).toBe(1);
+    expect(dialling.delivered).toEqual([]);
+    dialling.close();
+    impostor.close();
+  });
+});
+
+/** Sockets that only count. */
+class CountingIo implements SocketIo {
+  connects: Completion[] = [];
+  closed: SocketHandle[] = [];
+
+  connect(completion: Completion): void {
+    completion.busy = true;
+    this.connects.push(completion);
+  }
+
+  finish(result: number): void {
+    const completion = this.connects.shift()!;
+    completion.busy = false;
+    completion.result = result;
+    completion.onDone(completion);
+  }
+
+  closeSocket(_completion: Completion, socket: SocketHandle): void {
+    this.closed.push(socket);
+  }
+
+  listen(): never {
+    throw new Error("not used");
+  }
+  accept(): void {
+    throw new Error("not used");
+  }
+  receive(): void {
+    throw new Error("not used");
+  }
+  send(): void {
+    throw new Error("not used");
+  }
+}
+
+describe("the delay before each attempt", () => {
+  const dialer = (seed: number): { io: CountingIo; dialer: ReplicaDialer; connected: number[] } => {
+    const io = new CountingIo();
+    const connected: number[] = [];
+    const made = new ReplicaDialer(
+      io,
+      new Prng(seed),
+      1,
+      "127.0.0.1",
+      3001,
+      (socket) => connected.push(socket),
+      () => {},
+    );
+    return { io, dialer: made, connected };
+  };
+
+  /** Ticks until the next attempt begins. */
+  const attempt = (io: CountingIo, made: ReplicaDialer, from: number): number => {
+    for (let tick = from + 1; tick < from + 1000; tick += 1) {
+      made.tick(tick);
+      if (io.connects.length > 0) return tick;
+    }
+    throw new Error("no attempt");
+  };
+
+  test("starts at 50 to 100 ms and doubles its spread up to a second", () => {
+    const most = [10, 15, 25, 45, 85, 100, 100, 100];
+    const seen = most.map(() => ({ least: 1000, most: 0 }));
+    for (let seed = 0; seed < 400; seed += 1) {
+      const { io, dialer: made } = dialer(seed);
+      let tick = 0;
+      made.schedule(0);
+      for (let n = 0; n < most.length; n += 1) {
+        const at = attempt(io, made, tick);
+        const delay = at - tick;
+        expect(delay).toBeGreaterThanOrEqual(5);
+        expect(delay).toBeLessThanOrEqual(most[n]!);
+        seen[n]!.least = Math.min(seen[n]!.least, delay);
+        seen[n]!.most = Math.max(seen[n]!.most, delay);
+        tick = at;
+        io.finish(Errno.connectionRefused);
+      }
+    }
+    seen.forEach((range, n) => {
+      expect(range.least).toBeLessThanOrEqual(7);
+      expect(range.most).toBeGreaterThan(most[n]! * 0.9);
+    });
+  });
+
+  test("is short again once bytes have arrived, not merely for a connection", () => {
+    const { io, dialer: made, connected } = dialer(3);
+    let tick = 0;
+    made.schedule(0);
+    let longest = 0;
+    for (let round = 0; round < 40; round += 1) {
+      const at = attempt(io, made, tick);
+      longest = Math.max(longest, at - tick);
+      tick = at;
+      io.finish(40 + round);
+      made.schedule(tick); // The connection was lost without a byte.
+    }
+    expect(connected.length).toBe(40);
+    expect(longest).toBeGreaterThan(60);
+    for (let round = 0; round < 40; round += 1) {
+      tick = attempt(io, made, tick);
+      io.finish(1);
+      made.onBytes();
+      made.schedule(tick);
+      const next = attempt(io, made, tick);
+      expect(next - tick).toBeLessThanOrEqual(10);
+      tick = next;
+      io.finish(1);
+      made.schedule(tick);
+    }
+  });
+
+  test("a dial that succeeds after the stop is closed", () => {
+    const { io, dialer: made, connected } = dialer(4);
+    made.schedule(0);
+    attempt(io, made, 0);
+    made.stop();
+    io.finish(77);
+    expect(io.closed).toEqual([77]);
+    expect(connected).toEqual([]);
+    for (let tick = 0; tick < 1000; tick += 1) made.tick(tick);
+    expect(io.connects.length).toBe(0);
+  });
+});
