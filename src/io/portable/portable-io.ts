@@ -12,10 +12,10 @@
  */
 import * as fs from "node:fs";
 import { assert } from "../../core/assert.ts";
+import { allocatePages } from "../../native/memory.ts";
 import type { Completion, FileHandle, Io, IoBuffer, IoStats, SocketHandle } from "../io.ts";
 import { Errno } from "../io.ts";
 import { type FileCalls, FileQueue } from "./file-queue.ts";
-import { PageAllocator } from "./pages.ts";
 import { Sockets } from "./sockets.ts";
 import { createStats } from "./stats.ts";
 import { Turn } from "./turn.ts";
@@ -35,7 +35,6 @@ export class PortableIo implements Io {
   private readonly turn = new Turn(this.stats);
   private readonly files: FileQueue;
   private readonly sockets = new Sockets(this.turn, this.stats);
-  private readonly pages = new PageAllocator();
   private readonly timers = new Map<Completion, NodeJS.Timeout>();
 
   /** @param calls - The file system; tests give one with faults. */
@@ -44,7 +43,7 @@ export class PortableIo implements Io {
   }
 
   allocate(sizeBytes: number): IoBuffer {
-    return this.pages.allocate(sizeBytes);
+    return allocatePages(sizeBytes);
   }
 
   read(
