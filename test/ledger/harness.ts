@@ -63,13 +63,7 @@ export class Harness {
       const refused = machine.validate(operation, requestWords, requestBytes, requestAt, length);
       if (refused !== 0) throw new InvalidBody(refused);
     }
-    const delta = machine.timestampDelta(
-      operation,
-      requestWords,
-      requestBytes,
-      requestAt,
-      length,
-    );
+    const delta = machine.timestampDelta(operation, requestWords, requestBytes, requestAt, length);
     const base = this.clock > this.timestamp ? this.clock : this.timestamp + 1n;
     this.timestamp = base + BigInt(delta);
     this.onOperation(operation, body, this.timestamp);

@@ -4,9 +4,9 @@ import {
   accountBalanceCodec,
   accountCodec,
   accountFilterCodec,
+  type Codec,
   changeEventCodec,
   changeEventsFilterCodec,
-  type Codec,
   createResultCodec,
   decodeArray,
   encodeArray,
@@ -25,7 +25,7 @@ import type {
   QueryFilter,
   Transfer,
 } from "../reference/records.ts";
-import { Harness, InvalidBody } from "./harness.ts";
+import { type Harness, InvalidBody } from "./harness.ts";
 
 export class MachineClient {
   constructor(readonly harness: Harness) {}
