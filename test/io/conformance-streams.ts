@@ -52,6 +52,9 @@ async function receiveAll(
   expect(matches(buffer.bytes, 0, pattern(total, seed))).toBe(true);
 }
 
+/** Bytes that a pipe moves at a time, at most. */
+const pipeChunkMax = 68 * KiB;
+
 /** Passes bytes on from one socket to the next until the stream ends, then closes both. */
 class Pipe {
   private readonly receiving = new Completion((c) => this.onReceived(c.result));
@@ -68,7 +71,7 @@ class Pipe {
     private readonly chunkSize: number,
     private readonly onEnded: () => void,
   ) {
-    this.buffer = io.allocate(chunkSize);
+    this.buffer = io.allocate(pipeChunkMax);
     this.receive();
   }
 
