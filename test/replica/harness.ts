@@ -289,6 +289,8 @@ export class TestClient {
   view = 0;
   parent = new Uint8Array(16);
   inFlight: Uint8Array | null = null;
+  /** The request answered last. */
+  lastRequest: Uint8Array | null = null;
 
   constructor(readonly id: number) {}
 
@@ -326,6 +328,7 @@ export class TestClient {
     this.number = reply.request;
     this.view = Math.max(this.view, words[frame.word.view]!);
     this.parent = reply.bytes.slice(replyHeader.at.context, replyHeader.at.context + 16);
+    this.lastRequest = this.inFlight;
     this.inFlight = null;
   }
 }
