@@ -11,6 +11,11 @@
  * - Short reads and writes of files are resumed by the backend: a file operation completes with
  *   the whole length or with an error. Reading past the end of a file is an error (`-EIO`).
  * - Errors are negative errno values in `result`, as in the kernel's completions.
+ * - A handle that is not open ends the operation with −EBADF. A range outside of its buffer, an
+ *   empty range, and a busy completion are bugs of the caller's, and asserted.
+ * - Per socket one receive and one send are in flight at most, per listener 64 accepts.
+ * - A file whose sync failed is not trusted again: the kernel may have dropped what it could not
+ *   write. Its writes and syncs end with that error for as long as the backend lives.
  */
 
 /** One operation in flight. Made once by its owner and used again and again. */
@@ -43,15 +48,22 @@ export interface IoBuffer {
   readonly id: number;
 }
 
-/** A file opened for I/O. Handles are the backend's; 0 and above. */
+/**
+ * A file opened for I/O: a file descriptor (the simulator has its own numbers). Its owner opened it
+ * (native/files.ts) and closes it, when no operation on it is in flight.
+ */
 export type FileHandle = number;
+/** A socket or listener. The backend's own numbers, 0 and above. */
 export type SocketHandle = number;
 
 /** The data-file side of a backend: all that journal, superblock and grid may use. */
 export interface FileIo {
-  /** Page-aligned zeroed memory. For start-up: never on the hot path. */
+  /** Page-aligned zeroed memory, a multiple of 4 bytes. For start-up: never on the hot path. */
   allocate(sizeBytes: number): IoBuffer;
-  /** Offsets and length are multiples of the sector size. */
+  /**
+   * Offsets and length are multiples of the sector size; with Direct I/O the kernel refuses others
+   * (−EINVAL).
+   */
   read(
     completion: Completion,
     file: FileHandle,
@@ -81,12 +93,13 @@ export interface FileIo {
 export interface SocketIo {
   /**
    * Starts listening; synchronous, for start-up. Port 0 picks a free one.
+   * @param host - A numeric IPv4 or IPv6 address: names are looked up by the caller.
    * @throws {Error} with an errno `code` such as EADDRINUSE.
    */
   listen(host: string, port: number): { readonly listener: SocketHandle; readonly port: number };
   /** Completes with the handle of an accepted connection (TCP_NODELAY and keepalive set). */
   accept(completion: Completion, listener: SocketHandle): void;
-  /** Completes with the handle of a connected socket. */
+  /** Completes with the handle of a connected socket. `host` is numeric: else −EINVAL. */
   connect(completion: Completion, host: string, port: number): void;
   /**
    * Completes with 1…length bytes, or 0 at end of stream; with `whole`, completes only when
@@ -152,7 +165,11 @@ export interface Io extends FileIo, SocketIo, TimerIo {
    * Owned drive waits inside the ring; guest drive leaves the wait to the application's loop.
    */
   start(onTurn: () => void): void;
-  /** Cancels and reaps what is in flight, then calls back; after it the backend is unusable. */
+  /**
+   * Cancels and reaps what is in flight, closes its sockets, then calls back; after it the backend
+   * is unusable. Operations in flight end with −ECANCELED or with what they came to; those that
+   * are started meanwhile end with −ECANCELED.
+   */
   stop(onStopped: () => void): void;
 }
 
