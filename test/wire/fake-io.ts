@@ -266,7 +266,8 @@ export class FakeIo implements BusIo {
 
   /** Lets things happen once. */
   turn(): void {
-    this.turnTimers();
+    const timersFirst = this.random.chance(0.5);
+    if (timersFirst) this.turnTimers();
     this.turnConnects();
     for (const [handle, listener] of [...this.listeners]) this.turnListener(handle, listener);
     const count = this.sockets.length;
@@ -278,6 +279,7 @@ export class FakeIo implements BusIo {
       if (socket.closing !== null) this.turnClose(handle, socket, socket.closing);
       else if (!this.random.chance(this.stallChance)) this.turnSocket(socket);
     }
+    if (!timersFirst) this.turnTimers();
   }
 
   private turnTimers(): void {

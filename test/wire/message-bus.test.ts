@@ -452,6 +452,33 @@ describe("an exhausted pool", () => {
     harness.finish();
   });
 
+  test.each([
+    ["small", 0],
+    ["large", 40_000],
+  ])("a newcomer does not overtake those in line (%s)", (_, bodySize) => {
+    for (let seed = 1; seed <= 40; seed += 1) {
+      const harness = new BusHarness({ seed, small: 1, large: 1 });
+      harness.answer = false;
+      harness.keep = true;
+      const frames = [1n, 2n, 3n].map((client) => request(client, 1, bodySize).bytes);
+      const [first, second, third] = frames.map(() => harness.dial());
+      harness.feed(first!, frames[0]!);
+      harness.until(() => harness.delivered.length === 1, "the first");
+      harness.feed(second!, frames[1]!);
+      harness.until(() => harness.pool.waiters(bodySize > 0) === 1, "the second waits");
+      // The message comes free just as the third frame arrives.
+      harness.turns(20);
+      harness.feed(third!, frames[2]!);
+      harness.pool.unref(harness.kept.shift()!);
+      harness.until(() => harness.delivered.length === 2, "the second");
+      expect(harness.delivered).toEqual(frames.slice(0, 2).map(hex));
+      harness.turns(20);
+      harness.pool.unref(harness.kept.shift()!);
+      harness.until(() => harness.delivered.length === 3, "the third");
+      harness.finish();
+    }
+  });
+
   test("at most so many large frames are received at once", () => {
     const harness = new BusHarness({ large: 8, bus: { largeReceivesMax: 2 } });
     harness.answer = false;
