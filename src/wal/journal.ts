@@ -23,7 +23,7 @@
 import { assert } from "../core/assert.ts";
 import { headerSize, messageSizeMax, pipelinePrepareMax, sectorSize } from "../core/limits.ts";
 import { RingQueue } from "../core/ring-queue.ts";
-import { u128Equal, u128IsZero } from "../core/u128.ts";
+import { u128Copy, u128Equal, u128IsZero } from "../core/u128.ts";
 import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
 import { type DataFileLayout, headersPerSector, sectorCeil } from "./data-file.ts";
 import {
@@ -36,7 +36,9 @@ import {
   headerMessageSize,
   headerOp,
   headerWords,
+  type Memory,
   sameHeader,
+  scratchMemory,
 } from "./headers.ts";
 import { type JournalStart, type Recovery, recoverJournal } from "./journal-recovery.ts";
 import { applyRecovery } from "./journal-restore.ts";
@@ -123,7 +125,7 @@ export class Journal {
   private readonly onFatal: (text: string) => void;
 
   /** The header ring as it is (to be) on disk: only headers whose prepares are durable. */
-  private ring: IoBuffer;
+  private readonly ring: Memory;
   /** Op of the table's header per slot, or `noOp`. */
   private readonly ops: Float64Array;
   /** Op that the slot may have lost, or `noOp`. */
@@ -155,7 +157,7 @@ export class Journal {
     const sectorCount = slotCount / headersPerSector;
     this.slotCount = slotCount;
     this.headers = new Uint32Array(slotCount * headerWords);
-    this.ring = this.io.allocate(slotCount * headerSize);
+    this.ring = scratchMemory(slotCount * headerSize);
     this.ops = new Float64Array(slotCount).fill(noOp);
     this.faultyOps = new Float64Array(slotCount).fill(noOp);
     this.dirty = new Uint8Array(slotCount);
@@ -198,7 +200,7 @@ export class Journal {
   }
 
   private load(recovery: Recovery): void {
-    this.ring = recovery.ring;
+    this.ring.words.set(recovery.ring.words.subarray(0, this.ring.words.length));
     this.checkpointOp = recovery.checkpointOp;
     this.headers.set(recovery.headers);
     this.ops.set(recovery.ops);
@@ -384,7 +386,10 @@ export class Journal {
       this.sectorWriting[sector] = 1;
       this.headerWrites += 1;
       const ringAt = sector * sectorSize;
-      write.buffer.bytes.set(this.ring.bytes.subarray(ringAt, ringAt + sectorSize));
+      const image = write.buffer.words;
+      for (let word = 0; word < sectorSize / 4; word += 1) {
+        image[word] = this.ring.words[ringAt / 4 + word]!;
+      }
       const fileAt = this.layout.headerRingAt + ringAt;
       this.io.write(write.completion, this.file, write.buffer, 0, sectorSize, fileAt, true);
     }
@@ -461,7 +466,7 @@ export class Journal {
     assert(!u128IsZero(checksum, checksumAt), "the prepare is named by its checksum");
     const read = this.freeReads.pop()!;
     read.op = op;
-    read.checksum.set(checksum.subarray(checksumAt, checksumAt + 4));
+    u128Copy(read.checksum, 0, checksum, checksumAt);
     read.target = target;
     read.onDone = onDone;
     // A prepare that is not here is found out like one that is: later, by what the disk holds.
