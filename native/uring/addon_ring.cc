@@ -191,6 +191,8 @@ void export_rings(Napi::Env env, Napi::Object exports) {
               Napi::Function::New<with_descriptor<socket_port>>(env, "socketPort"));
   exports.Set("socketConfigure",
               Napi::Function::New<with_descriptor<socket_configure>>(env, "socketConfigure"));
+  exports.Set("socketShutdown",
+              Napi::Function::New<with_descriptor<socket_shutdown>>(env, "socketShutdown"));
   exports.Set("socketDiscard",
               Napi::Function::New<with_descriptor<socket_discard>>(env, "socketDiscard"));
 }

@@ -96,6 +96,8 @@ int socket_listen(const uint8_t (&address)[address_bytes_max], uint32_t address_
   return fd;
 }
 
+int socket_shutdown(int fd) { return shutdown(fd, SHUT_RDWR) == 0 ? 0 : -errno; }
+
 int socket_port(int fd) {
   sockaddr_storage address{};
   socklen_t length = sizeof(address);

@@ -25,6 +25,9 @@ int socket_configure(int fd);
 int socket_listen(const uint8_t (&address)[address_bytes_max], uint32_t address_bytes,
                   int backlog);
 
+// Ends both directions, so that operations that are blocked on the socket end.
+int socket_shutdown(int fd);
+
 // The port to which a socket is bound.
 int socket_port(int fd);
 

@@ -70,6 +70,7 @@ export interface NativeAddon {
   socketListen?(host: string, port: number, backlog: number): number;
   socketPort?(fd: number): number;
   socketConfigure?(fd: number): number;
+  socketShutdown?(fd: number): number;
   socketDiscard?(fd: number): number;
 }
 

@@ -1,0 +1,162 @@
+/**
+ * The io_uring backend: all file and socket operations of a replica through one ring, which the
+ * addon drives with one call per turn. Linux 5.11 and newer; best from 6.1 on.
+ *
+ * A `FileHandle` is a file descriptor; its owner opened it and closes it, when no operation on it
+ * is in flight. See docs/internals/io.md.
+ */
+import { assert } from "../../core/assert.ts";
+import { allocatePages } from "../../native/memory.ts";
+import type { Completion, FileHandle, Io, IoBuffer, IoStats, SocketHandle } from "../io.ts";
+import { type Drive, GuestDrive, OwnedDrive } from "./drive.ts";
+import { completionsMax, Engine } from "./engine.ts";
+import { FileOperations } from "./file-operations.ts";
+import { probeUring, type UringCapabilities, uringRefusal } from "./probe.ts";
+import { SocketOperations } from "./socket-operations.ts";
+import { UringStats } from "./stats.ts";
+
+export interface UringOptions {
+  /** Owned: this process is the server's. Guest: it is an application's. */
+  readonly drive: "owned" | "guest";
+  /** Size of the kernel's submission ring: a power of two, 1…4096. Default 256. */
+  readonly entries?: number;
+  /** Operations in flight at most: a power of two, 8…16,384. Default 8,192. */
+  readonly operationsMax?: number;
+}
+
+/** A backend, or one clause that says why there is none. */
+export type UringResult =
+  | { readonly io: UringIo; readonly reason: null }
+  | { readonly io: null; readonly reason: string };
+
+const isPowerOfTwo = (value: number): boolean => value > 0 && (value & (value - 1)) === 0;
+
+/** Opens a ring where the kernel allows it. Never throws for want of io_uring. */
+export function createUringIo(options: UringOptions): UringResult {
+  const { drive, entries = 256, operationsMax = 8192 } = options;
+  assert(isPowerOfTwo(entries) && entries <= 4096, "entries is a power of two up to 4,096");
+  assert(isPowerOfTwo(operationsMax), "operationsMax is a power of two");
+  assert(operationsMax >= 8 && operationsMax <= 16_384, "operationsMax is 8…16,384");
+  const capabilities = probeUring();
+  if (typeof capabilities === "string") return { io: null, reason: capabilities };
+  const { addon } = capabilities;
+  const ring = addon.ringOpen(entries, 2 * operationsMax, completionsMax, drive === "owned");
+  if (typeof ring === "number") return { io: null, reason: uringRefusal(ring) };
+  const stats = new UringStats(`uring (${drive})`);
+  const engine = new Engine(addon, ring, stats, operationsMax);
+  return { io: new UringIo(engine, drive, capabilities), reason: null };
+}
+
+export class UringIo implements Io {
+  readonly name = "uring";
+  readonly stats: IoStats;
+  private readonly engine: Engine;
+  private readonly files: FileOperations;
+  private readonly sockets: SocketOperations;
+  private readonly drive: Drive;
+  private started = false;
+
+  constructor(engine: Engine, drive: "owned" | "guest", capabilities: UringCapabilities) {
+    this.engine = engine;
+    this.stats = engine.stats;
+    this.files = new FileOperations(engine, capabilities.durableWrite);
+    this.sockets = new SocketOperations(engine);
+    this.drive = drive === "owned" ? new OwnedDrive(engine) : new GuestDrive(engine);
+    engine.attach(this.files, this.sockets);
+  }
+
+  allocate(sizeBytes: number): IoBuffer {
+    return allocatePages(sizeBytes);
+  }
+
+  read(
+    completion: Completion,
+    file: FileHandle,
+    buffer: IoBuffer,
+    bufferAt: number,
+    length: number,
+    fileAt: number,
+  ): void {
+    this.files.read(completion, file, buffer, bufferAt, length, fileAt);
+  }
+
+  write(
+    completion: Completion,
+    file: FileHandle,
+    buffer: IoBuffer,
+    bufferAt: number,
+    length: number,
+    fileAt: number,
+    durable: boolean,
+  ): void {
+    this.files.write(completion, file, buffer, bufferAt, length, fileAt, durable);
+  }
+
+  sync(completion: Completion, file: FileHandle): void {
+    this.files.sync(completion, file);
+  }
+
+  /**
+   * Lets the kernel keep the file at hand. The owner takes it out again before closing it.
+   * False when there is no place left; the file works all the same.
+   */
+  registerFile(file: FileHandle): boolean {
+    return this.files.register(file);
+  }
+
+  unregisterFile(file: FileHandle): void {
+    this.files.unregister(file);
+  }
+
+  listen(host: string, port: number): { readonly listener: SocketHandle; readonly port: number } {
+    return this.sockets.listen(host, port);
+  }
+
+  accept(completion: Completion, listener: SocketHandle): void {
+    this.sockets.accept(completion, listener);
+  }
+
+  connect(completion: Completion, host: string, port: number): void {
+    this.sockets.connect(completion, host, port);
+  }
+
+  receive(
+    completion: Completion,
+    socket: SocketHandle,
+    buffer: IoBuffer,
+    bufferAt: number,
+    length: number,
+    whole: boolean,
+  ): void {
+    this.sockets.receive(completion, socket, buffer, bufferAt, length, whole);
+  }
+
+  send(
+    completion: Completion,
+    socket: SocketHandle,
+    buffer: IoBuffer,
+    bufferAt: number,
+    length: number,
+  ): void {
+    this.sockets.send(completion, socket, buffer, bufferAt, length);
+  }
+
+  closeSocket(completion: Completion, socket: SocketHandle): void {
+    this.sockets.closeSocket(completion, socket);
+  }
+
+  timeout(completion: Completion, milliseconds: number): void {
+    this.engine.timeout(completion, milliseconds);
+  }
+
+  start(onTurn: () => void): void {
+    assert(!this.started, "a backend is started once");
+    this.started = true;
+    this.drive.start(onTurn);
+  }
+
+  stop(onStopped: () => void): void {
+    if (!this.started) this.start(() => {});
+    this.engine.stop(onStopped);
+  }
+}
