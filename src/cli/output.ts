@@ -20,13 +20,16 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }
 
+/** `12`, `1,234`, `9.88 ms`; no hexadecimal number, and an empty cell counts as well. */
+const isNumberText = /^(-?[0-9][0-9,.]*( [^ ]+)?)?$/;
+
 /** Rows of cells, columns aligned; numbers (and the head above them) to the right. */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((cell, column) =>
     Math.max(cell.length, ...rows.map((row) => (row[column] ?? "").length)),
   );
   const isNumber = head.map(
-    (_, column) => rows.length > 0 && rows.every((row) => /^[-0-9]/.test(row[column] ?? "")),
+    (_, column) => rows.length > 0 && rows.every((row) => isNumberText.test(row[column] ?? "")),
   );
   const line = (cells: readonly string[]): string =>
     cells

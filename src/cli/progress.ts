@@ -1,5 +1,5 @@
 /** A bar on the error stream, drawn over itself; nothing at all where that stream is a file. */
-import type { Terminal } from "../command.ts";
+import type { Terminal } from "./command.ts";
 
 const barWidth = 30;
 

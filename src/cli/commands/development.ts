@@ -1,0 +1,94 @@
+/** `pacioli development`, what `npm start` runs: a ledger to try things with, made when missing. */
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { defineCommand } from "../command.ts";
+import { CommandError } from "../command-error.ts";
+import { formatDataFile } from "../format-file.ts";
+import { addresses, integer, text } from "../options.ts";
+import { projectRoot, userPath } from "../paths.ts";
+import { serve } from "../serve.ts";
+import { serverOptions } from "../server-options.ts";
+import { defaultHost, defaultPort } from "../values.ts";
+
+function hint(port: number): string {
+  return `
+This is a development server: cluster 0, small caches, its data in one file.
+Stop it with Ctrl-C. Try it from another terminal, in ${projectRoot}:
+
+  node examples/first-transfer.mjs${port === defaultPort ? "" : ` ${port}`}
+
+or with any official TigerBeetle client of release 0.17: cluster id 0, address ${port}.
+`;
+}
+
+export const developmentCommand = defineCommand({
+  name: "development",
+  summary: "Run a local server for trying things; makes its data file when missing",
+  description:
+    "Starts a server of cluster 0 on a small data file, which is made when it does not exist. " +
+    "This is what 'npm start' runs.",
+  options: {
+    port: integer({ help: "Port on 127.0.0.1", min: 0, max: 65_535, initial: defaultPort }),
+    addresses: addresses({ help: "Listen there instead: IP:PORT or [IPv6]:PORT" }),
+    file: text({ help: "Data file", placeholder: "PATH", initial: "data/development.pacioli" }),
+    backend: serverOptions.backend,
+    "direct-io": serverOptions["direct-io"],
+    "request-grouping": serverOptions["request-grouping"],
+    "log-level": serverOptions["log-level"],
+  },
+  positionals: [],
+  examples: [
+    "npm start",
+    "npm start -- --port=3002",
+    "pacioli development --file=/tmp/try.pacioli",
+  ],
+  async run(values, _positionals, terminal, parsed) {
+    if (values.addresses !== undefined && parsed.given.has("port")) {
+      throw new CommandError("give --port or --addresses, not both.");
+    }
+    const list = values.addresses ?? [{ host: defaultHost, port: values.port }];
+    if (list.length !== 1) {
+      throw new CommandError(`a development server has one address, not ${list.length}.`);
+    }
+    const path = userPath(values.file);
+    if (!existsSync(path)) {
+      makeFolder(path);
+      await formatDataFile({
+        path,
+        cluster: 0n,
+        replica: 0,
+        replicaCount: 1,
+        development: true,
+        clientsMax: undefined,
+      });
+      terminal.error(`formatted '${path}'\n`);
+    }
+    const { host, port } = list[0]!;
+    return serve(
+      {
+        path,
+        host,
+        port,
+        backend: values.backend,
+        drive: "owned",
+        directIo: values["direct-io"],
+        grouping: values["request-grouping"],
+        development: true,
+        cacheGridBytes: undefined,
+      },
+      values["log-level"],
+      terminal,
+      (listeningPort) => terminal.out(hint(listeningPort)),
+    );
+  },
+});
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+  } catch (error) {
+    throw new CommandError(
+      `the folder '${dirname(path)}' cannot be made: ${(error as Error).message}; choose another with --file.`,
+    );
+  }
+}

@@ -1,0 +1,195 @@
+/** The command as users meet it: help, versions, and one clear sentence for every mistake. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { run } from "../../src/cli/run.ts";
+
+const names = ["format", "start", "development", "inspect", "benchmark", "version"];
+
+async function pacioli(...args: string[]): Promise<{ code: number; out: string; error: string }> {
+  let out = "";
+  let error = "";
+  const code = await run(args, {
+    out: (text) => {
+      out += text;
+    },
+    error: (text) => {
+      error += text;
+    },
+    interactive: false,
+  });
+  return { code, out, error };
+}
+
+let folder = "";
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "pacioli-cli-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("help", () => {
+  test.each([["--help"], ["-h"], ["help"]])("%s lists every command", async (word) => {
+    const { code, out, error } = await pacioli(word);
+    expect(code).toBe(0);
+    expect(error).toBe("");
+    for (const name of names) expect(out).toMatch(new RegExp(`^  ${name} +[A-Z]`, "m"));
+  });
+
+  test("without a command the list goes to the error stream", async () => {
+    const { code, out, error } = await pacioli();
+    expect([code, out]).toEqual([1, ""]);
+    expect(error).toContain("Usage: pacioli COMMAND");
+  });
+
+  test.each(names)(
+    "of %s: usage, options, defaults, examples; lines fit a terminal",
+    async (name) => {
+      const { code, out } = await pacioli(name, "--help");
+      expect(code).toBe(0);
+      expect(out).toMatch(new RegExp(`^Usage: pacioli ${name}`));
+      expect(out).toContain("Options:");
+      expect(out).toContain("Examples:");
+      const tooLong = out
+        .split("\n")
+        .filter((line) => line.length > 100 && !line.includes("pacioli "));
+      expect(tooLong).toEqual([]);
+      expect((await pacioli("help", name)).out).toBe(out);
+    },
+  );
+
+  test("shows what is required, what is optional, and defaults", async () => {
+    const { out } = await pacioli("format", "--help");
+    expect(out).toMatch(/^Usage: pacioli format --cluster=N \[OPTIONS\] FILE$/m);
+    expect(out).toContain("[256; with --development 64]");
+    expect((await pacioli("start", "--help")).out).toContain("--backend=auto|uring|portable");
+  });
+
+  test("the reference in docs has every option of every command", async () => {
+    const docs = readFileSync(join("docs", "operating", "command-line.md"), "utf8");
+    for (const name of names) {
+      const section = docs.split(`## ${name}\n`)[1]?.split("\n## ")[0] ?? "";
+      const { out } = await pacioli(name, "--help");
+      const options = [...out.matchAll(/^ {2}(--[a-z-]+)/gm)].map((match) => match[1]!);
+      expect(options.length, name).toBeGreaterThan(0);
+      for (const option of options) expect(section, `${name} ${option}`).toContain(`\`${option}`);
+    }
+  });
+});
+
+describe("versions", () => {
+  test("for people and for programs", async () => {
+    const version = (JSON.parse(readFileSync("package.json", "utf8")) as { version: string })
+      .version;
+    const { code, out } = await pacioli("version");
+    expect(code).toBe(0);
+    expect(out).toMatch(new RegExp(`^pacioli +${version.replaceAll(".", "\\.")}$`, "m"));
+    expect(out).toMatch(/^clients +0\.16\.4 to 0\.17\.9$/m);
+    expect((await pacioli("--version")).out).toBe(out);
+    const json = JSON.parse((await pacioli("version", "--json")).out) as Record<string, unknown>;
+    expect(json["version"]).toBe(version);
+    expect(json["clients"]).toEqual({ min: "0.16.4", max: "0.17.9" });
+  });
+});
+
+describe("mistakes", () => {
+  test.each<[string[], string]>([
+    [["formt"], "there is no command 'formt'; did you mean 'format'?"],
+    [
+      ["repl"],
+      "there is no command 'repl'; the commands are format, start, development, inspect, benchmark, version.",
+    ],
+    [
+      ["--cluster=0", "format"],
+      "the command comes before its options; write 'pacioli COMMAND --cluster=0' (commands: format, start, development, inspect, benchmark, version).",
+    ],
+    [["help", "formt"], "there is no command 'formt'; did you mean 'format'?"],
+    [
+      ["format", "x.pacioli"],
+      "pacioli format needs --cluster=N (Id of the cluster, a 128-bit number in decimal; 0 is meant for tests).",
+    ],
+    [["format", "--cluster=0"], "pacioli format needs FILE; see 'pacioli format --help'."],
+    [
+      ["format", "--cluster=0", "--replica-count=3", "x.pacioli"],
+      "a cluster of 3 replicas cannot be made yet; give --replica-count=1.",
+    ],
+    [
+      ["format", "--cluster=0", "--replica=1", "x.pacioli"],
+      "--replica=1 is outside a cluster of 1; give a number from 0 to 0.",
+    ],
+    [
+      ["format", "--cluster=0", "--clients-max=5000", "x.pacioli"],
+      "--clients-max must be a whole number from 1 to 4096, not '5000'.",
+    ],
+    [
+      ["format", "--cluster=0", "--clients-max=0", "x.pacioli"],
+      "--clients-max must be a whole number from 1 to 4096, not '0'.",
+    ],
+    [
+      ["start", "x.pacioli"],
+      "pacioli start needs --addresses=ADDRESSES (PORT, IP, IP:PORT or [IPv6]:PORT of every replica, with commas between; port 0 picks a free one).",
+    ],
+    [
+      ["start", "--addresses=3001,3002,3003", "x.pacioli"],
+      "3 addresses are given, but a cluster has one replica today; give one.",
+    ],
+    [
+      ["start", "--addresses=3001", "--backend=epoll", "x.pacioli"],
+      "--backend must be auto, uring or portable, not 'epoll'.",
+    ],
+    [
+      ["start", "--addresses=3001", "--direct-io=no", "x.pacioli"],
+      "--direct-io must be on or off, not 'no'.",
+    ],
+    [
+      ["start", "--addresses=3001", "--cache-grid=lots", "x.pacioli"],
+      "--cache-grid must be a size such as 256MiB or 1GiB (units: KiB, MiB, GiB, TiB), not 'lots'.",
+    ],
+    [["development", "--port=1", "--addresses=2"], "give --port or --addresses, not both."],
+    [["development", "--addresses=1,2"], "a development server has one address, not 2."],
+    [
+      ["development", "x.pacioli"],
+      "pacioli development takes no arguments, but 'x.pacioli' is given; options start with '--'.",
+    ],
+    [["inspect"], "pacioli inspect needs FILE; see 'pacioli inspect --help'."],
+    [
+      ["inspect", "superblok", "x.pacioli"],
+      "there is nothing to inspect by the name 'superblok'; did you mean 'superblock'?",
+    ],
+    [
+      ["inspect", "everything", "x.pacioli"],
+      "there is nothing to inspect by the name 'everything'; the topics are superblock, wal, replies, grid, integrity.",
+    ],
+    [
+      ["benchmark", "--addresses=3001", "--backend=uring"],
+      "--backend says how a temporary server is made; it does not go with --addresses.",
+    ],
+    [
+      ["benchmark", "--cluster=3"],
+      "--cluster goes with --addresses; a temporary server is cluster 0.",
+    ],
+    [
+      ["benchmark", "--accounts=10", "--hot-accounts=11"],
+      "--hot-accounts=11 is more than --accounts=10.",
+    ],
+    [["benchmark", "--batch=8190"], "--batch must be a whole number from 1 to 8189, not '8190'."],
+    [
+      ["benchmark", "--pending-share=101"],
+      "--pending-share must be a whole number from 0 to 100, not '101'.",
+    ],
+    [["version", "--jsno"], "pacioli version has no option '--jsno'; did you mean --json?"],
+  ])("%j", async (args, sentence) => {
+    expect(await pacioli(...args)).toEqual({ code: 1, out: "", error: `pacioli: ${sentence}\n` });
+  });
+
+  test("format does not overwrite a file", async () => {
+    const path = join(folder, "precious.pacioli");
+    writeFileSync(path, "books of ten years");
+    const { code, error } = await pacioli("format", "--cluster=0", "--development", path);
+    expect(code).toBe(1);
+    expect(error).toBe(
+      `pacioli: '${path}' exists and is not overwritten; give the name of a new file.\n`,
+    );
+    expect(readFileSync(path, "utf8")).toBe("books of ten years");
+  });
+});
