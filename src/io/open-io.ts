@@ -5,6 +5,7 @@
  */
 import type { Io } from "./io.ts";
 import { PortableIo } from "./portable/portable-io.ts";
+import { createUringIo } from "./uring/uring-io.ts";
 
 export interface IoOptions {
   readonly backend: "auto" | "uring" | "portable";
@@ -18,10 +19,20 @@ export class IoBackendError extends Error {
   override name = "IoBackendError";
 }
 
-/** @throws {IoBackendError} `uring` was asked for by name and is not available. */
+/**
+ * @returns The backend, not started, and one line for the log.
+ * @throws {IoBackendError} `uring` was asked for by name and is not available.
+ */
 export function openIo(options: IoOptions): { readonly io: Io; readonly note: string } {
-  if (options.backend === "uring") {
-    throw new IoBackendError("io_uring is not available: this version has no such backend");
+  if (options.backend === "portable") {
+    return { io: new PortableIo(), note: "I/O backend: portable, as asked for." };
   }
-  return { io: new PortableIo(), note: "I/O backend: portable (node:fs and node:net)" };
+  const { io, reason } = createUringIo({ drive: options.drive });
+  if (io !== null) return { io, note: `I/O backend: io_uring, ${options.drive} drive.` };
+  if (options.backend === "uring") {
+    throw new IoBackendError(
+      `The io_uring backend cannot be used: ${reason}. Use the portable one, or 'auto' to choose.`,
+    );
+  }
+  return { io: new PortableIo(), note: `I/O backend: portable, since ${reason}.` };
 }

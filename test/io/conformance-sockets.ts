@@ -2,7 +2,7 @@
 import * as net from "node:net";
 import { networkInterfaces } from "node:os";
 import { expect, test } from "vitest";
-import { Errno, type SocketHandle } from "../../src/io/io.ts";
+import { Completion, Errno, type SocketHandle } from "../../src/io/io.ts";
 import { type Drive, fillPattern, type MakeIo, matches, pattern, withDrive } from "./drive.ts";
 
 const KiB = 1024;
@@ -177,6 +177,42 @@ export function socketConformance(make: MakeIo): void {
       // The attempts did no harm to the listener that has the port.
       const { client, server } = await drive.pair(other.listener, other.port);
       expect(client).not.toBe(server);
+    }));
+
+  test("names are not looked up", () =>
+    withDrive(make, async (drive) => {
+      const { port } = drive.io.listen(host, 0);
+      expect(await drive.connect(port, "localhost")).toBe(Errno.invalid);
+      expect(() => drive.io.listen("localhost", 0)).toThrow(
+        expect.objectContaining({ code: "EINVAL" }),
+      );
+    }));
+
+  test("a socket is closed from inside the callbacks of its own operations", () =>
+    withDrive(make, async (drive) => {
+      const { listener, port } = drive.io.listen(host, 0);
+      for (let round = 0; round < 20; round += 1) {
+        const { client, server } = await drive.pair(listener, port);
+        const buffer = drive.io.allocate(4 * KiB);
+        const log: string[] = [];
+        await new Promise<void>((resolve) => {
+          const close = new Completion((done) => {
+            log.push(`close ${done.result}`);
+            resolve();
+          });
+          const receive = new Completion((done) => log.push(`receive ${done.result}`));
+          const send = new Completion((done) => {
+            log.push(`send ${done.result}`);
+            drive.io.closeSocket(close, client);
+          });
+          drive.io.receive(receive, client, buffer, 0, 100, false);
+          drive.io.send(send, client, buffer, 1000, 100);
+        });
+        expect(log).toEqual(["send 100", `receive ${Errno.canceled}`, "close 0"]);
+        expect(await drive.receive(server, buffer, 0, 200)).toBe(100);
+        expect(await drive.receive(server, buffer, 0, 200)).toBe(0);
+        expect(await drive.close(server)).toBe(0);
+      }
     }));
 
   const hasIpv6 = Object.values(networkInterfaces()).some((addresses) =>
