@@ -343,8 +343,9 @@ export class Grid {
   ): string | null {
     const words = buffer.words;
     const covered = type === BlockType.pages ? pageSize : blockSize;
-    if (!soundTo(buffer, wordAt, covered)) {
-      // Perhaps a sound block of another kind, which tells more than a mismatch does.
+    const sound = soundTo(buffer, wordAt, covered);
+    if (!sound) {
+      // Perhaps a sound block of another kind: what it is tells more than a mismatch does.
       const other = covered === pageSize ? blockSize : pageSize;
       if (!soundTo(buffer, wordAt, other)) return "checksum mismatch";
     }
@@ -356,6 +357,7 @@ export class Grid {
         return "holds another version of this block: a lost write";
       }
     }
+    if (!sound) return "checksum mismatch";
     // The reference pins all that follows; only a bug in the writer can make it differ.
     for (let word = 0; word < 4; word += 1) {
       if (words[wordAt + at.cluster + word] !== this.cluster[word])
