@@ -138,10 +138,6 @@ export class Connection {
     return this.state === ConnectionState.open;
   }
 
-  get sendsQueued(): number {
-    return this.queue.length;
-  }
-
   /** Begins to use a connected socket. */
   open(socket: SocketHandle, dialled: boolean): void {
     assert(this.state === ConnectionState.free, "only a free connection is opened");
@@ -168,14 +164,15 @@ export class Connection {
   }
 
   /**
-   * Queues a message, which must not change until it was sent. Takes a reference of its own.
+   * Queues a message, which must not change until it was sent. Takes a reference of its own; the
+   * message may come from any pool.
    * @returns false when the queue is full: the message is dropped.
    */
   send(message: Message): boolean {
     assert(this.state === ConnectionState.open, "only an open connection sends");
     const most = this.peer === Peer.replica ? sendQueueReplicaMax : sendQueueClientMax;
     if (this.queue.length >= most) return false;
-    this.owner.pool.ref(message);
+    message.pool.ref(message);
     this.queue.push(message);
     if (this.queue.length === 1) this.sendNext();
     return true;
@@ -342,7 +339,7 @@ export class Connection {
     if (checkBody(message.bytes, 0, this.largeSize)) {
       this.deliver(message);
     } else {
-      this.owner.pool.unref(message);
+      message.pool.unref(message);
       this.close(CloseCause.bodyChecksum);
     }
   }
@@ -350,7 +347,7 @@ export class Connection {
   private deliver(message: Message): void {
     this.messages += 1;
     this.owner.onFrame(this, message);
-    this.owner.pool.unref(message);
+    message.pool.unref(message);
   }
 
   /** A message for the frame at `at`; null when the connection has to wait for one. */
@@ -414,7 +411,7 @@ export class Connection {
     }
     this.queue.shift();
     this.owner.onSent(this, this.sendSize);
-    this.owner.pool.unref(message);
+    message.pool.unref(message);
     // The receiver of the wake-up may have closed this connection.
     if (this.state === ConnectionState.open && this.queue.length > 0) this.sendNext();
   }
@@ -423,14 +420,13 @@ export class Connection {
     assert(this.state === ConnectionState.closing, "only a closing connection is closed");
     assert(!this.receiveCompletion.busy, "the receive was reaped before the close");
     assert(!this.sendCompletion.busy, "the send was reaped before the close");
-    const pool = this.owner.pool;
     if (this.large !== null) {
       this.owner.endLargeReceive(this);
-      pool.unref(this.large);
+      this.owner.pool.unref(this.large);
       this.large = null;
     }
     for (let message = this.queue.shift(); message !== undefined; message = this.queue.shift()) {
-      pool.unref(message);
+      message.pool.unref(message);
     }
     this.socket = -1;
     this.state = ConnectionState.free;

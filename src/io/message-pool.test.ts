@@ -36,7 +36,6 @@ describe("messages", () => {
     for (const [size, large] of sizes) {
       const message = pool.get(size)!;
       expect(message.large).toBe(large);
-      expect(MessagePool.needsLarge(size)).toBe(large);
       expect(message.bytes.length).toBe(large ? largeMessageSize : smallMessageSize);
       expect(message.references).toBe(1);
       pool.unref(message);
@@ -61,6 +60,16 @@ describe("messages", () => {
     expect(pool.get(20_000)).toBeNull();
     expect(allocated).toBe(3 * smallMessageSize + 2 * largeMessageSize);
     expect([pool.smallUsedMax, pool.largeUsedMax]).toEqual([3, 2]);
+  });
+
+  test("belong to one pool", () => {
+    const [pool, other] = [poolOf(1, 1), poolOf(1, 1)];
+    const message = pool.get(256)!;
+    expect(message.pool).toBe(pool);
+    expect(() => other.ref(message)).toThrow(/one pool/);
+    expect(() => other.unref(message)).toThrow(/one pool/);
+    pool.unref(message);
+    expect(pool.free(false)).toBe(1);
   });
 
   test("a reserve is left alone", () => {

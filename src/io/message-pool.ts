@@ -29,10 +29,13 @@ export class Message {
   readonly bytes: Uint8Array;
   readonly words: Uint32Array;
   readonly large: boolean;
+  /** Where it goes when its last owner releases it: `message.pool.unref(message)`. */
+  readonly pool: MessagePool;
   /** Owners. Changed by the pool alone. */
   references = 0;
 
-  constructor(buffer: IoBuffer, large: boolean) {
+  constructor(pool: MessagePool, buffer: IoBuffer, large: boolean) {
+    this.pool = pool;
     this.buffer = buffer;
     this.bytes = buffer.bytes;
     this.words = buffer.words;
@@ -105,10 +108,10 @@ export class MessagePool {
     this.smallCount = options.small;
     this.largeCount = options.large;
     for (let count = 0; count < options.small; count += 1) {
-      this.freeSmall.push(new Message(allocate(smallMessageSize), false));
+      this.freeSmall.push(new Message(this, allocate(smallMessageSize), false));
     }
     for (let count = 0; count < options.large; count += 1) {
-      this.freeLarge.push(new Message(allocate(largeMessageSize), true));
+      this.freeLarge.push(new Message(this, allocate(largeMessageSize), true));
     }
   }
 
@@ -120,11 +123,6 @@ export class MessagePool {
   /** Waiters in line for the class. Whoever finds some should wait too, not overtake them. */
   waiters(large: boolean): number {
     return large ? this.waitersLarge : this.waitersSmall;
-  }
-
-  /** True when a frame of this size needs a large message. */
-  static needsLarge(sizeBytes: number): boolean {
-    return sizeBytes > smallMessageSize;
   }
 
   /**
@@ -151,6 +149,8 @@ export class MessagePool {
 
   /** Adds an owner; returns the message. */
   ref(message: Message): Message {
+    assert(message.pool === this, "the message is of this pool");
+    assert(message.pool === this, "a message belongs to one pool");
     assert(message.references > 0, "only an owner may share a message");
     message.references += 1;
     return message;
@@ -158,6 +158,8 @@ export class MessagePool {
 
   /** Gives up one reference. The caller must not touch the message afterwards. */
   unref(message: Message): void {
+    assert(message.pool === this, "the message is of this pool");
+    assert(message.pool === this, "a message belongs to one pool");
     assert(message.references > 0, "only an owner may release a message");
     message.references -= 1;
     if (message.references > 0) return;

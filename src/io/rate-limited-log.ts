@@ -9,9 +9,8 @@ const windowTicks = 100;
 const linesPerWindow = 10;
 
 export class RateLimitedLog {
-  /** Lines left out since start. */
-  suppressed = 0;
-  private suppressedInWindow = 0;
+  /** Lines left out in this window. */
+  private suppressed = 0;
   private lines = 0;
   private ticks = 0;
   private readonly sink: (level: LogLevel, text: string) => void;
@@ -24,7 +23,6 @@ export class RateLimitedLog {
   allowed(): boolean {
     if (this.lines < linesPerWindow) return true;
     this.suppressed += 1;
-    this.suppressedInWindow += 1;
     return false;
   }
 
@@ -39,8 +37,8 @@ export class RateLimitedLog {
     if (this.ticks < windowTicks) return;
     this.ticks = 0;
     this.lines = 0;
-    if (this.suppressedInWindow === 0) return;
-    this.sink("warn", `${this.suppressedInWindow} more lines about connections were left out`);
-    this.suppressedInWindow = 0;
+    if (this.suppressed === 0) return;
+    this.sink("warn", `${this.suppressed} more lines about connections were left out`);
+    this.suppressed = 0;
   }
 }

@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { Prng } from "../../src/core/prng.ts";
 import { CloseCause, DropCause } from "../../src/io/bus-counters.ts";
 import { receiveTimeoutTicks, sendTimeoutTicks, silentTicks } from "../../src/io/message-bus.ts";
+import { MessagePool } from "../../src/io/message-pool.ts";
 import { Command } from "../../src/wire/header.ts";
 import { BusHarness, changed, cluster, internal, ping, request } from "./bus-harness.ts";
 import { hex, u128 } from "./bytes.ts";
@@ -613,6 +614,29 @@ describe("sending", () => {
     expect(harness.bus.counters.closes[CloseCause.sendTimeout]).toBe(1);
     harness.pingPong(good, 1n);
     harness.finish();
+  });
+
+  test("a message of another pool goes back to that one, sent or not", () => {
+    const harness = new BusHarness({ capacity: 2048 });
+    harness.answer = false;
+    const replies = new MessagePool((size) => harness.io.allocate(size), { small: 1, large: 3 });
+    const peer = harness.dial();
+    harness.feed(peer, ping(7n).bytes);
+    harness.until(() => harness.bus.isClientConnected(u128(7n), 0), "known");
+    const frame = request(7n, 1, 20_000);
+    for (let count = 0; count < 3; count += 1) {
+      const reply = replies.get(frame.bytes.length)!;
+      reply.bytes.set(frame.bytes);
+      expect(harness.bus.sendToClient(u128(7n), 0, reply)).toBe(true);
+      replies.unref(reply);
+    }
+    expect(replies.free(true)).toBe(0);
+    harness.until(() => {
+      peer.read();
+      return replies.free(true) === 1;
+    }, "one sent");
+    harness.finish();
+    expect(replies.free(true)).toBe(3);
   });
 
   test("to a client that is not there", () => {
