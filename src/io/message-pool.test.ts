@@ -66,8 +66,8 @@ describe("messages", () => {
     const [pool, other] = [poolOf(1, 1), poolOf(1, 1)];
     const message = pool.get(256)!;
     expect(message.pool).toBe(pool);
-    expect(() => other.ref(message)).toThrow(/one pool/);
-    expect(() => other.unref(message)).toThrow(/one pool/);
+    expect(() => other.ref(message)).toThrow(/of this pool/);
+    expect(() => other.unref(message)).toThrow(/of this pool/);
     pool.unref(message);
     expect(pool.free(false)).toBe(1);
   });

@@ -150,7 +150,6 @@ export class MessagePool {
   /** Adds an owner; returns the message. */
   ref(message: Message): Message {
     assert(message.pool === this, "the message is of this pool");
-    assert(message.pool === this, "a message belongs to one pool");
     assert(message.references > 0, "only an owner may share a message");
     message.references += 1;
     return message;
@@ -159,7 +158,6 @@ export class MessagePool {
   /** Gives up one reference. The caller must not touch the message afterwards. */
   unref(message: Message): void {
     assert(message.pool === this, "the message is of this pool");
-    assert(message.pool === this, "a message belongs to one pool");
     assert(message.references > 0, "only an owner may release a message");
     message.references -= 1;
     if (message.references > 0) return;
