@@ -1,14 +1,20 @@
 /**
  * Replays a recording through any client with the official API and compares step by step. The
- * first difference ends the run with an error that names the step, its input and both answers.
+ * first difference is an error that names the step, its input and both answers.
+ *
+ * Recordings hold pending transfers with timeouts, and between two `sleep` steps none of them may
+ * expire. So the run itself does little: inputs are made ready before it, answers are compared
+ * after it. A difference at a step that was reached only after something had expired proves
+ * nothing: it is a `TooSlowError`, and the caller may run the recording again.
  */
-import type {
-  Account,
-  AccountBalance,
-  AccountFilter,
-  CreateResult,
-  QueryFilter,
-  Transfer,
+import {
+  type Account,
+  type AccountBalance,
+  type AccountFilter,
+  type CreateResult,
+  created,
+  type QueryFilter,
+  type Transfer,
 } from "../reference/records.ts";
 import { canonical, resolveInput, type Step, TimestampNames } from "./recording.ts";
 
@@ -41,10 +47,23 @@ export class ConformanceError extends Error {
   override name = "ConformanceError";
 }
 
+export class TooSlowError extends Error {
+  override name = "TooSlowError";
+}
+
+/** Waits as long as a `sleep` step says. */
+export function sleepReally(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, sleepMs));
+}
+
+type Answer = readonly object[] | "refused";
+
 /**
  * @param sleep - Lets `sleepMs` pass.
  * @param tooMuchData - Recognises the error of a call that the client itself refused; any other
  *   error ends the replay, so that a lost connection is not taken for a refusal.
+ * @param nowMs - The clock that the server's timeouts follow. Left out: one that the caller controls
+ *   and that stands still between sleeps.
  * @returns How many steps were compared.
  */
 export async function replay(
@@ -53,52 +72,122 @@ export async function replay(
   client: ReplayClient,
   sleep: () => Promise<void>,
   tooMuchData: (error: unknown) => boolean,
+  nowMs: () => number = () => 0,
 ): Promise<number> {
   const names = new TimestampNames();
-  for (const step of steps) {
+  const ready = steps.map((step) =>
+    refersToNames(step) ? null : { input: resolveInput(step.input, names) },
+  );
+  const answers: (Answer | null)[] = [];
+  const expiries = new Expiries();
+  /** The first step that something may have expired before. */
+  let slowFrom = Number.POSITIVE_INFINITY;
+
+  for (const [index, step] of steps.entries()) {
     if (step.op === "sleep") {
       await sleep();
+      expiries.slept(nowMs());
+      answers.push(null);
       continue;
     }
-    const method = methods.find((known) => known === step.op);
-    if (method === undefined) throw new ConformanceError(`unknown op ${step.op}`);
-    const input = resolveInput(step.input, names);
-    let actual: unknown;
-    try {
-      const call = client[method] as (input: unknown) => Promise<object[]>;
-      actual = canonical(await call.call(client, input), names);
-    } catch (error) {
-      if (!tooMuchData(error)) throw error;
-      actual = "refused";
-    }
-    const expected = Array.isArray(step.result) ? step.result : "refused";
-    compare(name, step, input, expected, actual);
+    const input = ready[index] === null ? resolveInput(step.input, names) : ready[index]!.input;
+    const sentAt = nowMs();
+    const answer = await callClient(client, step.op, input, tooMuchData);
+    if (nowMs() >= expiries.earliest) slowFrom = Math.min(slowFrom, index);
+    if (step.op === "createTransfers") expiries.add(input as Transfer[], answer, sentAt);
+    nameTimestamps(answer, names);
+    answers.push(answer);
+    if ((answer === "refused") === Array.isArray(step.result)) break; // Names would go astray.
   }
-  return steps.length;
+
+  const difference = firstDifference(name, steps, answers);
+  if (difference === null) return steps.length;
+  if (difference.index >= slowFrom) throw new TooSlowError(difference.text);
+  throw new ConformanceError(difference.text);
 }
 
-function compare(
-  name: string,
-  step: Step,
+/** When pending transfers may begin to expire. */
+class Expiries {
+  private times: number[] = [];
+
+  get earliest(): number {
+    return Math.min(Number.POSITIVE_INFINITY, ...this.times);
+  }
+
+  add(events: readonly Transfer[], answer: Answer, sentAt: number): void {
+    if (answer === "refused") return;
+    for (const [i, { timeout }] of events.entries()) {
+      const { status } = answer[i] as CreateResult;
+      if (timeout !== 0 && status === created) this.times.push(sentAt + timeout * 1000);
+    }
+  }
+
+  /** The recording, too, had everything expired that expires within a sleep. */
+  slept(nowMs: number): void {
+    this.times = this.times.filter((time) => time > nowMs);
+  }
+}
+
+function refersToNames(step: Step): boolean {
+  const { timestamp_min, timestamp_max } = (step.input ?? {}) as Record<string, unknown>;
+  return [timestamp_min, timestamp_max].some((text) => String(text).startsWith("t"));
+}
+
+async function callClient(
+  client: ReplayClient,
+  op: string,
   input: unknown,
-  expected: unknown,
-  actual: unknown,
-): void {
-  const where = `recording ${name}, step ${step.step}, ${step.op}`;
+  tooMuchData: (error: unknown) => boolean,
+): Promise<Answer> {
+  const method = methods.find((known) => known === op);
+  if (method === undefined) throw new ConformanceError(`unknown op ${op}`);
+  const call = client[method] as (input: unknown) => Promise<object[]>;
+  try {
+    return await call.call(client, input);
+  } catch (error) {
+    if (!tooMuchData(error)) throw error;
+    return "refused";
+  }
+}
+
+function nameTimestamps(answer: Answer, names: TimestampNames): void {
+  if (answer === "refused") return;
+  for (const object of answer) names.nameOf((object as { timestamp: bigint }).timestamp);
+}
+
+function firstDifference(
+  name: string,
+  steps: readonly Step[],
+  answers: readonly (Answer | null)[],
+): { index: number; text: string } | null {
+  const names = new TimestampNames();
+  for (const [index, answer] of answers.entries()) {
+    if (answer === null) continue;
+    const step = steps[index]!;
+    const expected = Array.isArray(step.result) ? step.result : "refused";
+    const actual = answer === "refused" ? answer : canonical(answer, names);
+    const text = differenceOf(expected, actual, step.input);
+    if (text !== null) {
+      return { index, text: `recording ${name}, step ${step.step}, ${step.op}: ${text}` };
+    }
+  }
+  return null;
+}
+
+function differenceOf(expected: unknown, actual: unknown, input: unknown): string | null {
   if (!Array.isArray(expected) || !Array.isArray(actual)) {
-    if (expected === actual) return;
-    throw new ConformanceError(
-      `${where}: expected ${show(expected)}, got ${show(actual)}; input ${show(input)}`,
-    );
+    if (expected === actual) return null;
+    return `expected ${show(expected)}, got ${show(actual)}; input ${show(input)}`;
   }
   for (let i = 0; i < Math.max(expected.length, actual.length); i += 1) {
     if (sameFields(expected[i], actual[i])) continue;
     const event = Array.isArray(input) ? `event ${show(input[i])}` : `input ${show(input)}`;
-    throw new ConformanceError(
-      `${where}, element ${i} of ${expected.length} (got ${actual.length}): ` +
-        `expected ${show(expected[i])}, got ${show(actual[i])}; ${event}`,
+    return (
+      `element ${i} of ${expected.length} (got ${actual.length}): ` +
+      `expected ${show(expected[i])}, got ${show(actual[i])}; ${event}`
     );
   }
+  return null;
 }
 
 /** Equal values under equal names, whatever the order of the fields. */

@@ -4,15 +4,15 @@
  * and becomes part of every error, so that a failure explains itself.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { constants, copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
-/** The built command. */
-export const mainScript = join(root, "dist", "cli", "main.js");
+/** The built command; PACIOLI_MAIN names that of another build. */
+export const mainScript = process.env["PACIOLI_MAIN"] ?? join(root, "dist", "cli", "main.js");
 
 const startLimitMs = 60_000;
 const stopLimitMs = 30_000;
@@ -199,6 +199,15 @@ export class ServerProcess {
     }
   }
 
+  /**
+   * For `afterEach`: like `assertAlive`, and after a failed test first waits a little, since a
+   * connection ends before its process is known to have.
+   */
+  async assertAliveAfter(test: { readonly result?: { readonly state: string } | undefined }) {
+    if (test.result?.state === "fail") await new Promise((resolve) => setTimeout(resolve, 300));
+    this.assertAlive();
+  }
+
   /** kill -9; resolves when it is gone. */
   async kill(): Promise<void> {
     this.assertAlive();
@@ -220,15 +229,34 @@ export class ServerProcess {
   }
 }
 
-/** Formats a fresh data file in a new temporary folder and starts a server on it. */
+let template: string | null = null;
+
+/** A fresh data file: of cluster 0 a copy of one that was formatted before, to save its writes. */
+export function freshDataFile(options: FormatOptions = {}): string {
+  const path = join(temporaryFolder(), "0.pacioli");
+  if (options.cluster !== undefined || options.development === false) {
+    format(path, options);
+    return path;
+  }
+  if (template === null || !existsSync(template)) {
+    template = join(temporaryFolder(), "template.pacioli");
+    format(template);
+  }
+  copyFileSync(template, path, constants.COPYFILE_FICLONE);
+  return path;
+}
+
+/** Starts a server on a fresh data file. */
 export async function startFresh(
   options: StartOptions & FormatOptions = {},
 ): Promise<{ server: ServerProcess; path: string }> {
-  const path = join(temporaryFolder(), "0.pacioli");
-  const { cluster, development } = options;
-  format(path, {
-    ...(cluster === undefined ? {} : { cluster }),
-    ...(development === undefined ? {} : { development }),
-  });
+  const path = freshDataFile(options);
   return { server: await ServerProcess.start(path, options), path };
+}
+
+/** Removes the folder of a data file that is not needed any more. */
+export function removeDataFile(path: string): void {
+  const folder = dirname(path);
+  if (!folders.delete(folder)) throw new Error(`${folder} is not a folder of this test's`);
+  rmSync(folder, { recursive: true, force: true });
 }
