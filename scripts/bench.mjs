@@ -24,6 +24,8 @@ const compiled = node([
   join(root, "bench", "tsconfig.json"),
 ]);
 if (compiled !== 0) process.exit(compiled);
+// The compiled copy of the sources in there looks for the addon in the wrong place.
+process.env["PACIOLI_ADDON_PATH"] ??= join(root, "build", "pacioli.node");
 const script = join(root, "build", "bench", "bench", `${name}.js`);
 // NODE_OPTIONS reach it too: `NODE_OPTIONS=--cpu-prof node scripts/bench.mjs …` profiles it.
 process.exit(node([script, ...options]));

@@ -92,7 +92,8 @@ export function build({ quiet }) {
   say("compiling");
   mkdirSync(join(root, "dist"), { recursive: true });
   const compiler = join("node_modules", "typescript", "bin", "tsc");
-  run(process.execPath, [compiler, "-p", "tsconfig.build.json"], {
+  // What does not compile must not replace what does.
+  run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--noEmitOnError"], {
     show: !quiet,
     whatToDo: "the TypeScript sources do not compile, see above.",
   });
