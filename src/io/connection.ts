@@ -334,7 +334,6 @@ export class Connection {
 
   private finishLarge(message: Message): void {
     this.large = null;
-    this.receiveTick = -1;
     this.owner.endLargeReceive(this);
     if (checkBody(message.bytes, 0, this.largeSize)) {
       this.deliver(message);

@@ -149,6 +149,21 @@ describe("a bad frame closes its connection and no other", () => {
     expect(harness.bus.counters.closes.reduce((sum, count) => sum + count, 0)).toBe(2);
   });
 
+  test("also right after a good one of any size", () => {
+    for (const bodySize of [0, 500, 20_000]) {
+      for (const bad of [flip(ping(7n).bytes, 20), flip(request(7n, 2, 300).bytes, 400)]) {
+        for (let seed = 1; seed <= 5; seed += 1) {
+          const harness = new BusHarness({ seed });
+          const peer = harness.dial();
+          harness.feed(peer, Buffer.concat([request(7n, 1, bodySize).bytes, bad]));
+          harness.until(() => peer.ended, "closed");
+          expect(harness.delivered.length).toBe(1);
+          harness.finish();
+        }
+      }
+    }
+  });
+
   test("the log is limited, and tells what it left out", () => {
     const harness = new BusHarness();
     for (let count = 0; count < 25; count += 1) {
@@ -242,6 +257,23 @@ describe("unfinished frames", () => {
     }
     expect(slow.ended).toBe(true);
     expect(harness.bus.ticks).toBeLessThan(receiveTimeoutTicks + 100);
+    harness.finish();
+  });
+
+  test("each frame has its own time, also when the next has begun by then", () => {
+    const harness = new BusHarness();
+    harness.answer = false;
+    harness.recording = false;
+    const peer = harness.dial();
+    const stream = Buffer.concat(Array.from({ length: 40 }, () => ping(7n).bytes));
+    // Never a moment without an unfinished frame, for four times the limit.
+    for (let at = 0; at < stream.length; at += 100) {
+      harness.feed(peer, stream.subarray(at, at + 100));
+      harness.ticks(40);
+    }
+    expect(harness.bus.ticks).toBeGreaterThan(4 * receiveTimeoutTicks);
+    expect(peer.ended).toBe(false);
+    expect(harness.bus.counters.messagesReceived).toBe(40);
     harness.finish();
   });
 
@@ -354,6 +386,19 @@ describe("more connections than the limit", () => {
     const third = harness.dial();
     harness.pingPong(third, 2n);
     harness.pingPong(good, 1n);
+    // The one that takes its place is given as much time, whatever its predecessor did.
+    third.end();
+    harness.turns();
+    const another = harness.dial();
+    harness.turns();
+    const fourth = harness.dial();
+    harness.until(() => fourth.ended, "refused");
+    harness.turns();
+    expect(another.ended).toBe(false);
+    harness.ticks(silentTicks);
+    const fifth = harness.dial();
+    harness.until(() => fifth.ended, "refused");
+    harness.until(() => another.ended, "given up");
     harness.finish();
   });
 
@@ -650,19 +695,56 @@ describe("sending", () => {
   });
 
   test("a connection closed by the handler takes nothing more", () => {
-    const harness = new BusHarness();
-    const peer = harness.dial();
-    const results: boolean[] = [];
+    for (let seed = 1; seed <= 30; seed += 1) {
+      const harness = new BusHarness({ seed });
+      const peer = harness.dial();
+      const results: boolean[] = [];
+      harness.answer = false;
+      harness.onDelivered = (message, connection) => {
+        harness.bus.closeConnection(connection);
+        results.push(harness.bus.sendOn(connection, message));
+        results.push(harness.bus.sendToClient(u128(7n), 0, message));
+      };
+      harness.feed(peer, Buffer.concat([ping(7n).bytes, ping(7n, 2).bytes]));
+      harness.until(() => peer.ended, "closed");
+      expect(results).toEqual([false, false]);
+      expect(harness.delivered.length).toBe(1);
+      harness.finish();
+    }
+  });
+
+  test("a connection object that is used again knows nothing of its last peer", () => {
+    const harness = new BusHarness({ bus: { connectionsMax: 1, replica: 1, replicaCount: 2 } });
     harness.answer = false;
-    harness.onDelivered = (message, connection) => {
-      harness.bus.closeConnection(connection);
-      results.push(harness.bus.sendOn(connection, message));
-      results.push(harness.bus.sendToClient(u128(7n), 0, message));
+    const seen: string[] = [];
+    harness.onDelivered = (_, connection) => {
+      const client = connection.client.join(" ");
+      seen.push(`${connection.generation} ${connection.messages} ${client}`);
     };
-    harness.feed(peer, Buffer.concat([ping(7n).bytes, ping(7n, 2).bytes]));
-    harness.until(() => peer.ended, "closed");
-    expect(results).toEqual([false, false]);
-    expect(harness.delivered.length).toBe(1);
+    // Leaves a good header and half of a body behind, and a message that was never sent.
+    const half = request(7n, 1, 1000).bytes.subarray(0, 600);
+    for (const stream of [ping(7n).bytes, half]) {
+      const first = harness.dial();
+      const second = harness.dial();
+      harness.feed(first, stream);
+      harness.turns();
+      first.end();
+      second.end();
+      harness.until(() => harness.bus.connectionsUsed === 0, "gone");
+    }
+    for (let count = 0; count < 2; count += 1) {
+      const replica = harness.dial();
+      harness.feed(replica, internal(Command.ping, 0).bytes);
+      harness.turns();
+      replica.end();
+      harness.until(() => harness.bus.connectionsUsed === 0, "gone");
+    }
+    expect(seen.map((line) => line.split(" ").slice(1).join(" "))).toEqual([
+      "1 7 0 0 0",
+      "1 0 0 0 0",
+      "1 0 0 0 0",
+    ]);
+    expect(new Set(seen).size).toBe(3);
     harness.finish();
   });
 
