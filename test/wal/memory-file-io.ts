@@ -29,6 +29,8 @@ interface Operation {
   readonly length: number;
   readonly fileAt: number;
   readonly durable: boolean;
+  /** What a write was asked to write: the range belongs to the disk until it is done. */
+  readonly content: Uint8Array | null;
 }
 
 const zeros = new Uint8Array(sectorSize);
@@ -123,7 +125,8 @@ export class MemoryFileIo implements FileIo {
     assert(buffer === null || bufferAt + length <= buffer.sizeBytes, "the buffer holds the range");
     assert(fileAt + length <= this.sizeBytes, "inside the file");
     completion.busy = true;
-    this.queue.push({ kind, completion, buffer, bufferAt, length, fileAt, durable });
+    const content = kind === "write" ? buffer!.bytes.slice(bufferAt, bufferAt + length) : null;
+    this.queue.push({ kind, completion, buffer, bufferAt, length, fileAt, durable, content });
   }
 
   /** Carries out one operation and calls back. False when there is none. */
@@ -166,6 +169,7 @@ export class MemoryFileIo implements FileIo {
       }
       return length;
     }
+    this.checkUnchanged(operation);
     this.writes += 1;
     this.writeLog.push({ at: fileAt, length, durable });
     if (this.writes === this.failAtWrite) return Errno.io;
@@ -180,6 +184,12 @@ export class MemoryFileIo implements FileIo {
       }
     }
     return length;
+  }
+
+  private checkUnchanged(operation: Operation): void {
+    const { buffer, bufferAt, length, content } = operation;
+    const now = buffer!.bytes.subarray(bufferAt, bufferAt + length);
+    assert(Buffer.compare(now, content!) === 0, "a buffer does not change while it is written");
   }
 
   private store(sectors: Sectors, sector: number, bytes: Uint8Array): void {
@@ -200,6 +210,7 @@ export class MemoryFileIo implements FileIo {
     // In flight: writes that overlap never happen (one per slot and sector), so any order will do.
     for (const operation of this.queue) {
       if (operation.kind !== "write") continue;
+      this.checkUnchanged(operation);
       for (let index = 0; index < operation.length / sectorSize; index += 1) {
         const sector = operation.fileAt / sectorSize + index;
         const from = operation.bufferAt + index * sectorSize;
