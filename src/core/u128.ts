@@ -101,6 +101,13 @@ export function u64Compare(aLow: number, aHigh: number, bLow: number, bHigh: num
   return 0;
 }
 
+/** The same for the u64s at a[aAt] and b[bAt]. */
+export function u64CompareAt(a: Uint32Array, aAt: number, b: Uint32Array, bAt: number): number {
+  if (a[aAt + 1] !== b[bAt + 1]) return a[aAt + 1]! < b[bAt + 1]! ? -1 : 1;
+  if (a[aAt] !== b[bAt]) return a[aAt]! < b[bAt]! ? -1 : 1;
+  return 0;
+}
+
 /**
  * target := a + delta, where delta is a non-negative integer below 2^53. Returns the carry: 1 is
  * overflow of 64 bits.

@@ -3,7 +3,7 @@
  * What concerns batches, chains and the timestamps of imported events comes before, in
  * create-batch.ts.
  */
-import { u64Compare, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
+import { u64CompareAt, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { AccountFlag, accountFlagsUndefined, accountRecord } from "./records.ts";
 import { AccountStatus } from "./status.ts";
@@ -23,27 +23,22 @@ const timestampWord = accountRecord.word.timestamp;
 const limitFlags = AccountFlag.debitsMustNotExceedCredits | AccountFlag.creditsMustNotExceedDebits;
 
 export class AccountCreator {
-  /** Timestamp that goes with the status that `create` returned. */
-  resultLow = 0;
-  resultHigh = 0;
-
   constructor(private readonly state: LedgerState) {}
 
   /**
-   * Creates the account at words[at…], or returns why not.
-   * @param timestampLow - Event timestamp (semantics.md §1.2).
+   * Creates the account at words[at…], or returns why not. The event's timestamp is in
+   * `eventTime`, and in `resultTime` unless the status goes with another one.
    */
-  create(words: Uint32Array, at: number, timestampLow: number, timestampHigh: number): number {
-    this.resultLow = timestampLow;
-    this.resultHigh = timestampHigh;
+  create(words: Uint32Array, at: number): number {
     const state = this.state;
     const flags = words[at + codeFlagsWord]! >>> 16;
     if (words[at + reservedWord] !== 0) return AccountStatus.reservedField;
     if ((flags & accountFlagsUndefined) !== 0) return AccountStatus.reservedFlag;
     if (u128IsZero(words, at)) return AccountStatus.idMustNotBeZero;
     if (u128IsMax(words, at)) return AccountStatus.idMustNotBeIntMax;
-    const existing = state.accountIds.findRow(words, at);
-    if (existing >= 0) return this.exists(words, at, existing);
+    const hash = state.accountIds.hash(words, at);
+    const reference = state.accountIds.find(hash, words, at);
+    if (reference !== 0) return this.exists(words, at, reference - 1);
     if ((flags & limitFlags) === limitFlags) return AccountStatus.flagsAreMutuallyExclusive;
     if (!u128IsZero(words, at + debitsPendingWord)) return AccountStatus.debitsPendingMustBeZero;
     if (!u128IsZero(words, at + debitsPostedWord)) return AccountStatus.debitsPostedMustBeZero;
@@ -52,22 +47,20 @@ export class AccountCreator {
     if (words[at + ledgerWord] === 0) return AccountStatus.ledgerMustNotBeZero;
     if ((words[at + codeFlagsWord]! & 0xffff) === 0) return AccountStatus.codeMustNotBeZero;
     if ((flags & AccountFlag.imported) !== 0) {
-      const low = words[at + timestampWord]!;
-      const high = words[at + timestampWord + 1]!;
       if (
-        u64Compare(low, high, state.lastAccountLow, state.lastAccountHigh) <= 0 ||
-        state.transferTimes.has(low, high)
+        u64CompareAt(words, at + timestampWord, state.lastAccountTime, 0) <= 0 ||
+        state.transferTimes.has(words, at + timestampWord)
       ) {
         return AccountStatus.importedEventTimestampMustNotRegress;
       }
-      this.resultLow = low;
-      this.resultHigh = high;
+      state.resultTime[0] = words[at + timestampWord]!;
+      state.resultTime[1] = words[at + timestampWord + 1]!;
     }
-    this.append(words, at);
+    this.append(words, at, hash);
     return AccountStatus.created;
   }
 
-  private append(words: Uint32Array, at: number): void {
+  private append(words: Uint32Array, at: number, hash: number): void {
     const state = this.state;
     const row = state.accounts.append();
     const target = state.accountWords(row);
@@ -77,11 +70,10 @@ export class AccountCreator {
     for (let word = userData128Word; word < timestampWord; word += 1) {
       target[targetAt + word] = words[at + word]!;
     }
-    target[targetAt + timestampWord] = this.resultLow;
-    target[targetAt + timestampWord + 1] = this.resultHigh;
-    state.accountIds.insert(words, at, row);
-    state.lastAccountLow = this.resultLow;
-    state.lastAccountHigh = this.resultHigh;
+    target[targetAt + timestampWord] = state.resultTime[0]!;
+    target[targetAt + timestampWord + 1] = state.resultTime[1]!;
+    state.accountIds.insert(hash, row);
+    state.lastAccountTime.set(state.resultTime);
   }
 
   /** The id exists: what differs first (semantics.md §3.2). */
@@ -109,8 +101,8 @@ export class AccountCreator {
     if ((codeFlags & 0xffff) !== (storedCodeFlags & 0xffff)) {
       return AccountStatus.existsWithDifferentCode;
     }
-    this.resultLow = stored[storedAt + timestampWord]!;
-    this.resultHigh = stored[storedAt + timestampWord + 1]!;
+    this.state.resultTime[0] = stored[storedAt + timestampWord]!;
+    this.state.resultTime[1] = stored[storedAt + timestampWord + 1]!;
     return AccountStatus.exists;
   }
 }

@@ -6,7 +6,7 @@
  * their timestamps, which are in memory, and fetched chunk by chunk.
  */
 import { assert } from "../core/assert.ts";
-import { u64Compare, u128Copy } from "../core/u128.ts";
+import { u128Copy } from "../core/u128.ts";
 import { resultMax } from "./batch.ts";
 import { Filter } from "./filter.ts";
 import type { TimestampIndex } from "./indexes/timestamp-index.ts";
@@ -122,12 +122,12 @@ export class ChangeEvents {
 
   private first(times: TimestampIndex): number {
     const { filter } = this;
-    return filter.hasMin ? times.firstAtOrAbove(filter.minLow, filter.minHigh) : 0;
+    return filter.hasMin ? times.firstAtOrAbove(filter.min, 0) : 0;
   }
 
   private end(times: TimestampIndex): number {
     const { filter } = this;
-    return filter.hasMax ? times.lastAtOrBelow(filter.maxLow, filter.maxHigh) + 1 : times.count;
+    return filter.hasMax ? times.lastAtOrBelow(filter.max, 0) + 1 : times.count;
   }
 
   /** Chooses the next events in order of time. Returns their number. */
@@ -143,13 +143,7 @@ export class ChangeEvents {
       if (!more && !moreExpiries) break;
       const fromExpiries =
         moreExpiries &&
-        (!more ||
-          u64Compare(
-            expiryTimes.low(this.expiryRow),
-            expiryTimes.high(this.expiryRow),
-            transferTimes.low(this.transferRow),
-            transferTimes.high(this.transferRow),
-          ) < 0);
+        (!more || expiryTimes.isBefore(this.expiryRow, transferTimes, this.transferRow));
       if (fromExpiries) {
         this.expiryOf[events] = expiries;
         this.expiryRows[expiries] = this.expiryRow;

@@ -11,7 +11,7 @@
  * from them in place.
  */
 import { assert } from "../core/assert.ts";
-import { u64Compare } from "../core/u128.ts";
+import { u64CompareAt } from "../core/u128.ts";
 import { AccountCreator } from "./accounts.ts";
 import {
   isMultiBatch,
@@ -83,9 +83,11 @@ export class CreateBatch {
   private readonly transfers: TransferCreator;
   private readonly counts = new Uint16Array(0x1_0000);
 
-  /** Timestamp of the request's first event. */
-  private firstLow = 0;
-  private firstHigh = 0;
+  /** Timestamp of the request's last event, and the number of its events. */
+  private time: Uint32Array;
+  private events = 0;
+  /** Timestamp of the last event of the sub-batch in progress. */
+  private readonly lastTime = new Uint32Array(2);
 
   constructor(
     private readonly state: LedgerState,
@@ -93,24 +95,27 @@ export class CreateBatch {
   ) {
     this.accounts = new AccountCreator(state);
     this.transfers = new TransferCreator(state, prefetch);
+    this.time = state.eventTime;
   }
 
   /**
    * Executes a create operation, writes its reply and returns the reply's length.
-   * @param plain - No event has a flag: no chains, no imports.
+   * @param plain - These are transfers, none of them with a flag: no chains, no imports.
    */
   commit(request: Request, ofAccounts: boolean, plain: boolean): number {
     const state = this.state;
     const { operation, bytes, byteAt, byteLength } = request;
     state.beginRequest(ofAccounts ? state.accounts.count : state.transfers.count);
-    this.setFirstTimestamp(request);
+    this.time = request.timestamp;
+    this.events = request.events;
+    assert(this.time[1]! > 0 || this.time[0]! >= this.events, "timestamps of events are positive");
     const subBatches = subBatchCount(operation, bytes, byteAt, byteLength);
     const sparse = isSparse(operation);
     let event = 0;
     let elements = 0;
     for (let index = 0; index < subBatches; index += 1) {
       const events = subBatchEvents(operation, bytes, byteAt, byteLength, index);
-      if (plain) this.executePlain(request, ofAccounts, event, events);
+      if (plain) this.executePlain(request, event, events);
       else this.execute(request, ofAccounts, event, events);
       this.counts[index] = sparse ? this.compact(request, event, events, elements) : events;
       elements += this.counts[index]!;
@@ -131,57 +136,40 @@ export class CreateBatch {
     );
   }
 
-  /** Event i of the request has timestamp P − N + 1 + i: the last one gets the operation's. */
-  private setFirstTimestamp(request: Request): void {
-    let low = request.timestampLow - request.events + 1;
-    let high = request.timestampHigh;
-    if (low < 0) {
-      low += 0x1_0000_0000;
-      high -= 1;
-    } else if (low > 0xffff_ffff) {
-      low -= 0x1_0000_0000;
-      high += 1;
-    }
-    assert(high >= 0, "an operation's timestamp leaves room for its events");
-    this.firstLow = low;
-    this.firstHigh = high;
+  private beginEvent(event: number): void {
+    const { eventTime, resultTime } = this.state;
+    this.setTime(eventTime, event);
+    resultTime[0] = eventTime[0]!;
+    resultTime[1] = eventTime[1]!;
   }
 
-  /** A sub-batch without any flag. */
-  private executePlain(
-    request: Request,
-    ofAccounts: boolean,
-    firstEvent: number,
-    events: number,
-  ): void {
+  /** Event i of the request has timestamp P − N + 1 + i: the last one gets the operation's. */
+  private setTime(target: Uint32Array, event: number): void {
+    const low = this.time[0]! - (this.events - 1 - event);
+    target[0] = low;
+    target[1] = low < 0 ? this.time[1]! - 1 : this.time[1]!;
+  }
+
+  /** A sub-batch of transfers without any flag. */
+  private executePlain(request: Request, firstEvent: number, events: number): void {
     const words = request.words;
     const reply = request.reply;
+    const resultTime = this.state.resultTime;
     let at = request.wordAt + firstEvent * eventWords;
     let replyAt = request.replyWordAt + firstEvent * resultWords;
     for (let event = firstEvent; event < firstEvent + events; event += 1) {
-      let low = this.firstLow + event;
-      let high = this.firstHigh;
-      if (low > 0xffff_ffff) {
-        low -= 0x1_0000_0000;
-        high += 1;
-      }
+      this.beginEvent(event);
       let status: number;
       if ((words[at + timestampWord]! | words[at + timestampWord + 1]!) !== 0) {
         status = statusTimestampMustBeZero;
-      } else if (ofAccounts) {
-        status = this.accounts.create(words, at, low, high);
-        low = this.accounts.resultLow;
-        high = this.accounts.resultHigh;
       } else {
-        status = this.transfers.create(words, at, event, low, high);
-        low = this.transfers.resultLow;
-        high = this.transfers.resultHigh;
+        status = this.transfers.create(words, at, event);
         if (status !== statusCreated && transferStatusTransient[status] === 1) {
           this.state.burnId(words, at);
         }
       }
-      reply[replyAt] = low;
-      reply[replyAt + 1] = high;
+      reply[replyAt] = resultTime[0]!;
+      reply[replyAt + 1] = resultTime[1]!;
       reply[replyAt + 2] = status;
       reply[replyAt + 3] = 0;
       at += eventWords;
@@ -194,15 +182,11 @@ export class CreateBatch {
     if (events === 0) return;
     const words = request.words;
     const reply = request.reply;
+    const resultTime = this.state.resultTime;
     const imports = ofAccounts ? accountImports : transferImports;
     const firstAt = request.wordAt + firstEvent * eventWords;
     const imported = (words[firstAt + codeFlagsWord]! >>> 16) & imports.flag;
-    let lastLow = this.firstLow + firstEvent + events - 1;
-    let lastHigh = this.firstHigh;
-    if (lastLow > 0xffff_ffff) {
-      lastLow -= 0x1_0000_0000;
-      lastHigh += 1;
-    }
+    this.setTime(this.lastTime, firstEvent + events - 1);
     let chainFirst = -1;
     let broken = false;
     for (let index = 0; index < events; index += 1) {
@@ -210,12 +194,7 @@ export class CreateBatch {
       const at = firstAt + index * eventWords;
       const replyAt = request.replyWordAt + event * resultWords;
       const flags = words[at + codeFlagsWord]! >>> 16;
-      let low = this.firstLow + event;
-      let high = this.firstHigh;
-      if (low > 0xffff_ffff) {
-        low -= 0x1_0000_0000;
-        high += 1;
-      }
+      this.beginEvent(event);
       let status: number = noStatus;
       // 1.
       if ((flags & linkedFlag) !== 0) {
@@ -230,19 +209,13 @@ export class CreateBatch {
       if (status === noStatus && chainFirst >= 0 && broken) status = statusLinkedEventFailed;
       // 3 and 4.
       if (status === noStatus) {
-        status = this.checkTimestamp(words, at, imported, lastLow, lastHigh, imports);
+        status = this.checkTimestamp(words, at, imported, imports);
       }
       // 5.
       if (status === noStatus) {
-        if (ofAccounts) {
-          status = this.accounts.create(words, at, low, high);
-          low = this.accounts.resultLow;
-          high = this.accounts.resultHigh;
-        } else {
-          status = this.transfers.create(words, at, event, low, high);
-          low = this.transfers.resultLow;
-          high = this.transfers.resultHigh;
-        }
+        status = ofAccounts
+          ? this.accounts.create(words, at)
+          : this.transfers.create(words, at, event);
       }
       // 7.
       if (status !== statusCreated && chainFirst >= 0 && !broken) {
@@ -257,8 +230,8 @@ export class CreateBatch {
         this.state.burnId(words, at);
       }
       // 9.
-      reply[replyAt] = low;
-      reply[replyAt + 1] = high;
+      reply[replyAt] = resultTime[0]!;
+      reply[replyAt + 1] = resultTime[1]!;
       reply[replyAt + 2] = status;
       reply[replyAt + 3] = 0;
       // 10.
@@ -278,14 +251,11 @@ export class CreateBatch {
    * Steps 3 and 4: the events of a sub-batch are all imported or none is, and only imported ones
    * bring a timestamp.
    * @param imported - The flag of the first event of the sub-batch.
-   * @param lastLow - Timestamp of its last event.
    */
   private checkTimestamp(
     words: Uint32Array,
     at: number,
     imported: number,
-    lastLow: number,
-    lastHigh: number,
     imports: ImportStatuses,
   ): number {
     const flag = (words[at + codeFlagsWord]! >>> 16) & imports.flag;
@@ -294,7 +264,8 @@ export class CreateBatch {
     const high = words[at + timestampWord + 1]!;
     if (flag === 0) return (low | high) === 0 ? noStatus : statusTimestampMustBeZero;
     if ((low | high) === 0 || high > timestampHighMax) return imports.outOfRange;
-    return u64Compare(low, high, lastLow, lastHigh) >= 0 ? imports.mustNotAdvance : noStatus;
+    const advances = u64CompareAt(words, at + timestampWord, this.lastTime, 0) >= 0;
+    return advances ? imports.mustNotAdvance : noStatus;
   }
 
   /**

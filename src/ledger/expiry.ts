@@ -6,7 +6,6 @@
  * executes them. A pulse that was prefetched is always committed.
  */
 import { assert } from "../core/assert.ts";
-import { u64Compare } from "../core/u128.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import {
   accountRecord,
@@ -41,15 +40,11 @@ export class Expiry {
 
   constructor(private readonly state: LedgerState) {}
 
-  /** Takes from the queue what is due at the pulse's timestamp. */
-  gather(timestampLow: number, timestampHigh: number): void {
+  /** Takes from the queue what is due at the pulse's timestamp, at time[0] and time[1]. */
+  gather(time: Uint32Array): void {
     const queue = this.state.expiryQueue;
     this.dueCount = 0;
-    while (
-      this.dueCount < pulseTransfersMax &&
-      queue.count > 0 &&
-      u64Compare(queue.topLow, queue.topHigh, timestampLow, timestampHigh) <= 0
-    ) {
+    while (this.dueCount < pulseTransfersMax && queue.topIsDue(time, 0)) {
       const row = queue.topRow;
       this.due[this.dueCount] = row;
       this.dueCount += 1;
@@ -58,28 +53,27 @@ export class Expiry {
     }
   }
 
-  commit(timestampLow: number, timestampHigh: number): void {
+  commit(time: Uint32Array): void {
     const state = this.state;
     const count = this.dueCount;
-    assert(count <= pulseTransfersMax, "the pulse's timestamp leaves room for its events");
     for (let index = 0; index < count; index += 1) {
       // Event i has timestamp P − n + 1 + i: the last one has the pulse's own.
-      let low = timestampLow - (count - 1 - index);
-      let high = timestampHigh;
+      let low = time[0]! - (count - 1 - index);
+      let high = time[1]!;
       if (low < 0) {
         low += 0x1_0000_0000;
         high -= 1;
       }
-      this.expire(this.due[index]!, low, high);
+      state.eventTime[0] = low;
+      state.eventTime[1] = high;
+      this.expire(this.due[index]!);
     }
     this.dueCount = 0;
-    const queue = state.expiryQueue;
-    const none = queue.count === 0;
-    state.pulseNextLow = none ? pulseNever : queue.topLow;
-    state.pulseNextHigh = none ? pulseNever : queue.topHigh;
+    if (state.expiryQueue.count === 0) state.pulseNext.fill(pulseNever);
+    else state.expiryQueue.copyTopTime(state.pulseNext);
   }
 
-  private expire(row: number, timestampLow: number, timestampHigh: number): void {
+  private expire(row: number): void {
     const state = this.state;
     state.rowCache.locate(row);
     const p = state.rowCache.words;
@@ -91,17 +85,11 @@ export class Expiry {
     assert(creditRow >= 0, "accounts of transfers exist");
     state.setPendingStatus(row, PendingStatus.expired);
     release(state, debitRow, creditRow, p, pAt, true);
-    this.record(row, debitRow, creditRow, timestampLow, timestampHigh);
+    this.record(row, debitRow, creditRow);
   }
 
   /** Leaves the event for the change feed. */
-  private record(
-    row: number,
-    debitRow: number,
-    creditRow: number,
-    timestampLow: number,
-    timestampHigh: number,
-  ): void {
+  private record(row: number, debitRow: number, creditRow: number): void {
     const state = this.state;
     state.expiries.append();
     const tail = state.expiries.tailWords;
@@ -114,13 +102,13 @@ export class Expiry {
       tail[at + debitBalancesWord + word] = debit[debitAt + word]!;
       tail[at + creditBalancesWord + word] = credit[creditAt + word]!;
     }
-    tail[at + expiryTimestampWord] = timestampLow;
-    tail[at + expiryTimestampWord + 1] = timestampHigh;
+    tail[at + expiryTimestampWord] = state.eventTime[0]!;
+    tail[at + expiryTimestampWord + 1] = state.eventTime[1]!;
     tail[at + transferRowWord] = row;
     tail[at + closedWord] =
       (state.accountIsClosed(debitRow) ? expiryDebitClosed : 0) |
       (state.accountIsClosed(creditRow) ? expiryCreditClosed : 0);
     for (let word = reservedWord; word < expiryWords; word += 1) tail[at + word] = 0;
-    state.expiryTimes.append(timestampLow, timestampHigh);
+    state.expiryTimes.append(state.eventTime, 0);
   }
 }

@@ -2,7 +2,7 @@
  * The filter of a query, read from its wire form and checked (protocol/semantics.md §7.1). Filters
  * come from clients; an invalid one is no error but finds nothing.
  */
-import { u64Compare, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
+import { u64CompareAt, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
 import {
   AccountFilterFlag,
   accountFilterFlagsUndefined,
@@ -40,10 +40,9 @@ export class Filter {
   debits = false;
   credits = false;
 
-  minLow = 0;
-  minHigh = 0;
-  maxLow = 0;
-  maxHigh = 0;
+  /** The range of time, both ends included; zero is no end. */
+  readonly min = new Uint32Array(2);
+  readonly max = new Uint32Array(2);
   limit = 0;
   reversed = false;
 
@@ -105,11 +104,11 @@ export class Filter {
   }
 
   get hasMin(): boolean {
-    return (this.minLow | this.minHigh) !== 0;
+    return (this.min[0]! | this.min[1]!) !== 0;
   }
 
   get hasMax(): boolean {
-    return (this.maxLow | this.maxHigh) !== 0;
+    return (this.max[0]! | this.max[1]!) !== 0;
   }
 
   /** Does the account or transfer at words[at…] meet the conditions on its attributes? */
@@ -142,17 +141,15 @@ export class Filter {
   }
 
   private readRange(words: Uint32Array, minAt: number, maxAt: number): void {
-    this.minLow = words[minAt]!;
-    this.minHigh = words[minAt + 1]!;
-    this.maxLow = words[maxAt]!;
-    this.maxHigh = words[maxAt + 1]!;
+    this.min[0] = words[minAt]!;
+    this.min[1] = words[minAt + 1]!;
+    this.max[0] = words[maxAt]!;
+    this.max[1] = words[maxAt + 1]!;
   }
 
   private rangeValid(): boolean {
-    if (this.minHigh > timestampHighMax || this.maxHigh > timestampHighMax) return false;
-    if (this.hasMax && u64Compare(this.minLow, this.minHigh, this.maxLow, this.maxHigh) > 0) {
-      return false;
-    }
+    if (this.min[1]! > timestampHighMax || this.max[1]! > timestampHighMax) return false;
+    if (this.hasMax && u64CompareAt(this.min, 0, this.max, 0) > 0) return false;
     return this.limit !== 0;
   }
 }

@@ -9,7 +9,7 @@
  * of it ever needs undoing.
  */
 import { assert } from "../core/assert.ts";
-import { u64Compare } from "../core/u128.ts";
+import { u64CompareAt } from "../core/u128.ts";
 import { eventsMax } from "./batch.ts";
 import { ExpiryQueue } from "./indexes/expiry-queue.ts";
 import { IdTable } from "./indexes/id-table.ts";
@@ -66,7 +66,7 @@ export class LedgerState {
   readonly expiryTimes: TimestampIndex;
   readonly accountAttributes: AttributeIndexes;
   readonly transferAttributes: AttributeIndexes;
-  /** List 2·row of an account: transfers that debit it; 2·row + 1: those that credit it. */
+  /** Per account row, its transfers: side 0 where they debit it, side 1 where they credit it. */
   readonly accountTransfers: PostingLists;
   readonly expiryQueue: ExpiryQueue;
   private readonly arena: PostingArena;
@@ -74,14 +74,18 @@ export class LedgerState {
   /** Stored transfers that the request in progress needs. */
   readonly rowCache: RowCache;
 
+  // Times are pairs of words: numbers above 31 bits would be allocated one by one.
   /** Lower bound of the next time of expiry; 1 is "unknown, look". */
-  pulseNextLow = 1;
-  pulseNextHigh = 0;
+  readonly pulseNext = new Uint32Array([1, 0]);
   /** Largest timestamp of an account, and of a transfer; 0 without any. */
-  lastAccountLow = 0;
-  lastAccountHigh = 0;
-  lastTransferLow = 0;
-  lastTransferHigh = 0;
+  readonly lastAccountTime = new Uint32Array(2);
+  readonly lastTransferTime = new Uint32Array(2);
+  /** Timestamp of the event in progress (semantics.md §1.2). */
+  readonly eventTime = new Uint32Array(2);
+  /** Timestamp that its result shows. */
+  readonly resultTime = new Uint32Array(2);
+  /** Result of `computeExpiry`. */
+  readonly expiresAt = new Uint32Array(2);
 
   /** First row that the request in progress created, and the accounts of those transfers. */
   requestFirstRow = 0;
@@ -93,10 +97,6 @@ export class LedgerState {
 
   readonly undo: UndoLog;
   chainOpen = false;
-
-  /** Result of `computeExpiry`. */
-  expiresLow = 0;
-  expiresHigh = 0;
 
   constructor(store: LedgerStore, options: LedgerIndexOptions) {
     const { allocateWords, seed } = options;
@@ -165,10 +165,8 @@ export class LedgerState {
     this.accountTransfers.clear();
     this.expiryQueue.clear();
     this.arena.clear();
-    this.lastAccountLow = 0;
-    this.lastAccountHigh = 0;
-    this.lastTransferLow = 0;
-    this.lastTransferHigh = 0;
+    this.lastAccountTime.fill(0);
+    this.lastTransferTime.fill(0);
   }
 
   /** Memory of an account's row; see `accountAt`. */
@@ -205,14 +203,15 @@ export class LedgerState {
   }
 
   /**
-   * Adds a transfer to the tables, as the event says. Its accounts have their balances of after the event
-   * already. The caller then changes what differs in the row at `transfers.tailWords`.
+   * Adds a transfer to the tables, as the event says, with the timestamp in `resultTime`. Its
+   * accounts have their balances of after the event already. The caller then changes what differs
+   * in the row at `transfers.tailWords`.
+   * @param hash - Of its id.
    */
   appendTransfer(
     words: Uint32Array,
     at: number,
-    timestampLow: number,
-    timestampHigh: number,
+    hash: number,
     debitRow: number,
     creditRow: number,
   ): number {
@@ -221,8 +220,8 @@ export class LedgerState {
     const tail = transfers.tailWords;
     const tailAt = transfers.tailAt;
     for (let word = 0; word < timestampWord; word += 1) tail[tailAt + word] = words[at + word]!;
-    tail[tailAt + timestampWord] = timestampLow;
-    tail[tailAt + timestampWord + 1] = timestampHigh;
+    tail[tailAt + timestampWord] = this.resultTime[0]!;
+    tail[tailAt + timestampWord + 1] = this.resultTime[1]!;
 
     const balances = this.balances;
     const balancesRow = balances.append();
@@ -241,16 +240,16 @@ export class LedgerState {
     const statusRow = this.pendingStatus.append();
     assert(statusRow === row, "every transfer has its pending status");
 
-    this.keepTransferId(words, at, row);
+    this.keepTransferId(words, at, hash, row);
     const created = row - this.requestFirstRow;
     this.debitRows[created] = debitRow;
     this.creditRows[created] = creditRow;
-    this.lastTransferLow = timestampLow;
-    this.lastTransferHigh = timestampHigh;
+    this.lastTransferTime[0] = this.resultTime[0]!;
+    this.lastTransferTime[1] = this.resultTime[1]!;
     return row;
   }
 
-  keepTransferId(words: Uint32Array, at: number, row: number): void {
+  keepTransferId(words: Uint32Array, at: number, hash: number, row: number): void {
     const ids = this.transferIdRows;
     const idAt = (row & ids.mask) * 4;
     if (idAt === 0) ids.reserve(row);
@@ -259,7 +258,7 @@ export class LedgerState {
     idWords[idAt + 1] = words[at + 1]!;
     idWords[idAt + 2] = words[at + 2]!;
     idWords[idAt + 3] = words[at + 3]!;
-    this.transferIds.insert(words, at, row);
+    this.transferIds.insert(hash, row);
   }
 
   /** Remembers for ever that the transfer id at words[at…at+3] failed. */
@@ -277,7 +276,7 @@ export class LedgerState {
     const slab = rows.slabs[number >>> rows.shift]!;
     const slabAt = (number & rows.mask) * 4;
     for (let word = 0; word < 4; word += 1) slab[slabAt + word] = words[at + word]!;
-    this.transferIds.insertBurnt(words, at, number);
+    this.transferIds.insertBurnt(this.transferIds.hash(words, at), number);
   }
 
   /** Indexes the transfers that the request created. */
@@ -313,21 +312,17 @@ export class LedgerState {
     debitRow: number,
     creditRow: number,
   ): void {
-    this.transferTimes.append(words[at + timestampWord]!, words[at + timestampWord + 1]!);
-    this.accountTransfers.append(debitRow * 2, row);
-    this.accountTransfers.append(creditRow * 2 + 1, row);
+    this.transferTimes.append(words, at + timestampWord);
+    this.accountTransfers.append(debitRow, row, 0);
+    this.accountTransfers.append(creditRow, row, 1);
     this.transferAttributes.append(words, at, row);
     if (
       words[at + timeoutWord] !== 0 &&
       ((words[at + codeFlagsWord]! >>> 16) & TransferFlag.pending) !== 0 &&
       this.pendingStatusOf(row) === PendingStatus.pending
     ) {
-      this.computeExpiry(
-        words[at + timestampWord]!,
-        words[at + timestampWord + 1]!,
-        words[at + timeoutWord]!,
-      );
-      this.expiryQueue.insert(this.expiresLow, this.expiresHigh, row);
+      this.computeExpiry(words, at + timestampWord, words, at + timeoutWord);
+      this.expiryQueue.insert(this.expiresAt, 0, row);
     }
   }
 
@@ -342,38 +337,43 @@ export class LedgerState {
   indexAccount(row: number): void {
     const words = this.accountWords(row);
     const at = this.accountAt(row);
-    this.accountTimes.append(words[at + timestampWord]!, words[at + timestampWord + 1]!);
+    this.accountTimes.append(words, at + timestampWord);
     this.accountAttributes.append(words, at, row);
   }
 
-  /** expires_at = timestamp + timeout · 10⁹, in `expiresLow` and `expiresHigh`. Exact. */
-  computeExpiry(timestampLow: number, timestampHigh: number, timeout: number): void {
-    // timeout · 10⁹ needs 62 bits: two products of 16 and 30 bits each, which doubles hold.
+  /** expiresAt := the timestamp at time[timeAt] + 10⁹ · the timeout at words[at]. Exact. */
+  computeExpiry(time: Uint32Array, timeAt: number, words: Uint32Array, at: number): void {
+    // The product needs 62 bits: two products of 16 and 30 bits each, which doubles hold.
+    const timeout = words[at]!;
     const upper = (timeout >>> 16) * 1_000_000_000;
     const upperHigh = Math.floor(upper / 0x1_0000);
-    const low =
-      (upper - upperHigh * 0x1_0000) * 0x1_0000 + (timeout & 0xffff) * 1_000_000_000 + timestampLow;
+    const upperLow = (upper - upperHigh * 0x1_0000) * 0x1_0000;
+    const low = upperLow + (timeout & 0xffff) * 1_000_000_000 + time[timeAt]!;
     const carry = Math.floor(low / 0x1_0000_0000);
-    this.expiresLow = low - carry * 0x1_0000_0000;
-    this.expiresHigh = timestampHigh + upperHigh + carry;
+    this.expiresAt[0] = low - carry * 0x1_0000_0000;
+    this.expiresAt[1] = time[timeAt + 1]! + upperHigh + carry;
   }
 
-  /** A pending transfer with a timeout was created. */
-  pulseNotLater(low: number, high: number): void {
-    if (u64Compare(low, high, this.pulseNextLow, this.pulseNextHigh) < 0) {
-      this.pulseNextLow = low;
-      this.pulseNextHigh = high;
-    }
+  /** A pending transfer that expires at `expiresAt` was created. */
+  pulseNotLater(): void {
+    if (u64CompareAt(this.expiresAt, 0, this.pulseNext, 0) >= 0) return;
+    this.pulseNext[0] = this.expiresAt[0]!;
+    this.pulseNext[1] = this.expiresAt[1]!;
   }
 
-  /** A pending transfer with a timeout was posted or voided: its expiry is cancelled. */
-  cancelExpiry(row: number, low: number, high: number): void {
+  /** The pending transfer in `row`, which expires at `expiresAt`, was posted or voided. */
+  cancelExpiry(row: number): void {
     this.resolvedRows[this.resolvedCount] = row;
     this.resolvedCount += 1;
-    if (low === this.pulseNextLow && high === this.pulseNextHigh) {
-      this.pulseNextLow = 1;
-      this.pulseNextHigh = 0;
-    }
+    if (u64CompareAt(this.expiresAt, 0, this.pulseNext, 0) !== 0) return;
+    this.pulseNext[0] = 1;
+    this.pulseNext[1] = 0;
+  }
+
+  /** True when the timestamp at words[at] may not be that of an imported transfer. */
+  transferTimeRegresses(words: Uint32Array, at: number): boolean {
+    if (u64CompareAt(words, at, this.lastTransferTime, 0) <= 0) return true;
+    return this.accountTimes.has(words, at);
   }
 
   accountIsClosed(row: number): boolean {

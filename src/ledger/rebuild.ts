@@ -75,12 +75,13 @@ export class Rebuild {
     for (let row = 0; row < state.accounts.count; row += 1) {
       const words = state.accountWords(row);
       const at = state.accountAt(row);
-      assert(state.accountIds.findRow(words, at) < 0, "an account exists once");
-      state.accountIds.insert(words, at, row);
+      const hash = state.accountIds.hash(words, at);
+      assert(state.accountIds.find(hash, words, at) === 0, "an account exists once");
+      state.accountIds.insert(hash, row);
       state.accountIds.settle();
       state.indexAccount(row);
-      state.lastAccountLow = words[at + timestampWord]!;
-      state.lastAccountHigh = words[at + timestampWord + 1]!;
+      state.lastAccountTime[0] = words[at + timestampWord]!;
+      state.lastAccountTime[1] = words[at + timestampWord + 1]!;
     }
   }
 
@@ -98,11 +99,7 @@ export class Rebuild {
       const at = (row - first) * table.rowWords;
       if (this.phase === Phase.transfers) this.indexTransfer(words, at, row);
       else if (this.phase === Phase.failedIds) state.keepBurntId(words, at, row);
-      else
-        state.expiryTimes.append(
-          words[at + expiryTimestampWord]!,
-          words[at + expiryTimestampWord + 1]!,
-        );
+      else state.expiryTimes.append(words, at + expiryTimestampWord);
     }
     state.transferIds.settle();
     this.done = this.fetched;
@@ -114,9 +111,9 @@ export class Rebuild {
     const creditRow = state.accountIds.findRow(words, at + creditWord);
     assert(debitRow >= 0, "accounts of transfers exist");
     assert(creditRow >= 0, "accounts of transfers exist");
-    state.keepTransferId(words, at, row);
+    state.keepTransferId(words, at, state.transferIds.hash(words, at), row);
     state.indexTransfer(words, at, row, debitRow, creditRow);
-    state.lastTransferLow = words[at + timestampWord]!;
-    state.lastTransferHigh = words[at + timestampWord + 1]!;
+    state.lastTransferTime[0] = words[at + timestampWord]!;
+    state.lastTransferTime[1] = words[at + timestampWord + 1]!;
   }
 }

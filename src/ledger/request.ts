@@ -4,8 +4,8 @@
  */
 export class Request {
   operation = 0;
-  timestampLow = 0;
-  timestampHigh = 0;
+  /** The operation's timestamp. */
+  readonly timestamp = new Uint32Array(2);
   words: Uint32Array = new Uint32Array(0);
   bytes: Uint8Array = new Uint8Array(0);
   byteAt = 0;

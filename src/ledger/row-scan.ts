@@ -5,10 +5,9 @@
  *
  * Yields a superset: lists of some attributes may mix keys (see posting-index.ts).
  */
-import { assert } from "../core/assert.ts";
 import { u128IsZero } from "../core/u128.ts";
 import type { Filter } from "./filter.ts";
-import { noRow, PostingCursor } from "./indexes/posting-cursor.ts";
+import { noRow, PostingCursor, Sides } from "./indexes/posting-cursor.ts";
 import type { AttributeIndexes } from "./indexes/posting-index.ts";
 import type { PostingLists } from "./indexes/posting-lists.ts";
 import type { TimestampIndex } from "./indexes/timestamp-index.ts";
@@ -17,11 +16,8 @@ import type { TimestampIndex } from "./indexes/timestamp-index.ts";
 const conditionsMax = 6;
 
 export class RowScan {
-  /** One cursor per condition; the first condition may have two lists, of which either counts. */
+  /** One per condition. */
   private readonly cursors: PostingCursor[] = [];
-  private readonly either = new PostingCursor();
-  /** The condition that `either` belongs to, or −1. */
-  private eitherOf = -1;
   private readonly counts = new Float64Array(conditionsMax);
   private readonly order = new Uint8Array(conditionsMax);
   private conditions = 0;
@@ -36,32 +32,21 @@ export class RowScan {
 
   /** Starts a scan over the rows in the filter's range of time, as yet without conditions. */
   begin(filter: Filter, times: TimestampIndex): void {
-    const first = filter.hasMin ? times.firstAtOrAbove(filter.minLow, filter.minHigh) : 0;
-    const last = filter.hasMax
-      ? times.lastAtOrBelow(filter.maxLow, filter.maxHigh)
-      : times.count - 1;
+    const first = filter.hasMin ? times.firstAtOrAbove(filter.min, 0) : 0;
+    const last = filter.hasMax ? times.lastAtOrBelow(filter.max, 0) : times.count - 1;
     this.ascending = !filter.reversed;
     this.next = this.ascending ? first : last;
     this.last = this.ascending ? last : first;
     this.finished = first > last;
     this.conditions = 0;
-    this.eitherOf = -1;
   }
 
   /** Rows of the transfers that debit or credit an account, as the filter says. */
   addAccount(filter: Filter, lists: PostingLists, accountRow: number): void {
-    assert(this.conditions === 0, "the account comes first");
-    const debits = accountRow * 2;
-    const credits = debits + 1;
-    const entry = filter.debits ? debits : credits;
-    this.cursors[0]!.openList(lists, entry, this.ascending, this.next);
-    let count = lists.count(entry);
-    if (filter.debits && filter.credits) {
-      this.either.openList(lists, credits, this.ascending, this.next);
-      this.eitherOf = 0;
-      count += lists.count(credits);
-    }
-    this.addCondition(count);
+    const { ascending, next } = this;
+    const sides = (filter.debits ? Sides.first : 0) | (filter.credits ? Sides.second : 0);
+    this.cursors[this.conditions]!.openList(lists, accountRow, ascending, sides, next);
+    this.addCondition(lists.count(accountRow));
   }
 
   /** The filter's conditions on attributes. */
@@ -99,7 +84,7 @@ export class RowScan {
     let agreed = 0;
     let turn = 0;
     while (agreed < this.conditions) {
-      const row = this.seek(this.order[turn]!, target);
+      const row = this.cursors[this.order[turn]!]!.seek(target);
       if (row === noRow) {
         this.finished = true;
         return noRow;
@@ -119,15 +104,6 @@ export class RowScan {
     if (target === this.last) this.finished = true;
     this.next = this.ascending ? target + 1 : target - 1;
     return target;
-  }
-
-  private seek(condition: number, target: number): number {
-    const row = this.cursors[condition]!.seek(target);
-    if (condition !== this.eitherOf) return row;
-    const other = this.either.seek(target);
-    if (row === noRow) return other;
-    if (other === noRow) return row;
-    return this.ascending ? Math.min(row, other) : Math.max(row, other);
   }
 
   /** Keeps the conditions in order of the length of their lists. */

@@ -104,8 +104,8 @@ export class StateMachine {
     assert(this.status === Status.idle, "a snapshot is of the state between two requests");
     target.fill(0, at, at + snapshotSize);
     target[at] = snapshotVersion;
-    target[at + 1] = this.state.pulseNextLow;
-    target[at + 2] = this.state.pulseNextHigh;
+    target[at + 1] = this.state.pulseNext[0]!;
+    target[at + 2] = this.state.pulseNext[1]!;
   }
 
   /** Reads what `snapshot` wrote. False when it is malformed; nothing has changed then. */
@@ -119,8 +119,8 @@ export class StateMachine {
     for (let word = 3; word < snapshotSize; word += 1) {
       if (source[at + word] !== 0) return false;
     }
-    this.state.pulseNextLow = source[at + 1]!;
-    this.state.pulseNextHigh = source[at + 2]!;
+    this.state.pulseNext[0] = source[at + 1]!;
+    this.state.pulseNext[1] = source[at + 2]!;
     return true;
   }
 
@@ -151,7 +151,8 @@ export class StateMachine {
 
   /** True when pending transfers may have expired by the given time: a pulse is due. */
   pulseDue(timeLow: number, timeHigh: number): boolean {
-    return u64Compare(this.state.pulseNextLow, this.state.pulseNextHigh, timeLow, timeHigh) <= 0;
+    const { pulseNext } = this.state;
+    return u64Compare(pulseNext[0]!, pulseNext[1]!, timeLow, timeHigh) <= 0;
   }
 
   /**
@@ -184,8 +185,8 @@ export class StateMachine {
     this.onDone = onDone;
     this.replyLength = 0;
     request.operation = operation;
-    request.timestampLow = timestampLow;
-    request.timestampHigh = timestampHigh;
+    request.timestamp[0] = timestampLow;
+    request.timestamp[1] = timestampHigh;
     request.words = words;
     request.bytes = bytes;
     request.byteAt = byteAt;
@@ -200,7 +201,7 @@ export class StateMachine {
     this.reply.begin(request);
     switch (this.action) {
       case Action.pulse:
-        this.expiry.gather(timestampLow, timestampHigh);
+        this.expiry.gather(request.timestamp);
         break;
       case Action.createAccounts:
         request.events = totalEvents(operation, bytes, byteAt, byteLength);
@@ -231,7 +232,7 @@ export class StateMachine {
     const { request } = this;
     switch (this.action) {
       case Action.pulse:
-        this.expiry.commit(request.timestampLow, request.timestampHigh);
+        this.expiry.commit(request.timestamp);
         break;
       case Action.createAccounts:
         this.replyLength = this.creates.commit(request, true, false);

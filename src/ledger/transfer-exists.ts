@@ -25,13 +25,11 @@ const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPending
 const balancingFlags = TransferFlag.balancingDebit | TransferFlag.balancingCredit;
 
 export class TransferExists {
-  /** The existing transfer's timestamp, valid with status `exists`. */
-  timestampLow = 0;
-  timestampHigh = 0;
-
   constructor(private readonly state: LedgerState) {}
 
-  /** @param row - The existing transfer. */
+  /**
+   * @param row - The existing transfer. With status `exists`, its timestamp is in `resultTime`.
+   */
   compare(words: Uint32Array, at: number, row: number): number {
     this.state.rowCache.locate(row);
     const e = this.state.rowCache.words;
@@ -46,11 +44,15 @@ export class TransferExists {
     if (words[at + timeoutWord] !== e[eAt + timeoutWord]) {
       return TransferStatus.existsWithDifferentTimeout;
     }
-    this.timestampLow = e[eAt + timestampWord]!;
-    this.timestampHigh = e[eAt + timestampWord + 1]!;
-    return (flags & resolveFlags) === 0
-      ? this.compareOrdinary(words, at, e, eAt)
-      : this.compareResolving(words, at, e, eAt);
+    const status =
+      (flags & resolveFlags) === 0
+        ? this.compareOrdinary(words, at, e, eAt)
+        : this.compareResolving(words, at, e, eAt);
+    if (status === TransferStatus.exists) {
+      this.state.resultTime[0] = e[eAt + timestampWord]!;
+      this.state.resultTime[1] = e[eAt + timestampWord + 1]!;
+    }
+    return status;
   }
 
   private compareOrdinary(words: Uint32Array, at: number, e: Uint32Array, eAt: number): number {

@@ -21,12 +21,18 @@ const transferWords = transferRecord.size / 4;
 const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPendingTransfer;
 
 export class TransferPrefetch {
+  private readonly hashes = new Int32Array(eventsMax);
   private readonly debitRows = new Int32Array(eventsMax);
   private readonly creditRows = new Int32Array(eventsMax);
   /** The flags of all events, or-ed. */
   flagsUnion = 0;
 
   constructor(private readonly state: LedgerState) {}
+
+  /** Hash of the event's id. */
+  hash(event: number): number {
+    return this.hashes[event]!;
+  }
 
   /** Row of the account that the event debits, or −1. Not for posts and voids. */
   debitRow(event: number): number {
@@ -53,8 +59,10 @@ export class TransferPrefetch {
       const eventAt = at + event * transferWords;
       const flags = words[eventAt + codeFlagsWord]! >>> 16;
       union |= flags;
-      const row = ids.findRow(words, eventAt);
-      if (row >= 0) rows.want(row);
+      const hash = ids.hash(words, eventAt);
+      this.hashes[event] = hash;
+      const reference = ids.find(hash, words, eventAt);
+      if (reference > 0) rows.want(reference - 1);
       if ((flags & resolveFlags) !== 0) {
         const pending = ids.findRow(words, eventAt + pendingIdWord);
         if (pending >= 0) rows.want(pending);

@@ -6,7 +6,7 @@
  */
 import { assert } from "../core/assert.ts";
 import {
-  u64Compare,
+  u64CompareAt,
   u128Add,
   u128Compare,
   u128Copy,
@@ -16,7 +16,6 @@ import {
   u128Subtract,
   u128SumOverflows,
 } from "../core/u128.ts";
-import { burntBit } from "./indexes/id-table.ts";
 import { accountClosedBit, type LedgerState } from "./ledger-state.ts";
 import {
   AccountFlag,
@@ -59,10 +58,6 @@ const balancingFlags = TransferFlag.balancingDebit | TransferFlag.balancingCredi
 const topWordSafeShift = 29;
 
 export class TransferCreator {
-  /** Timestamp that goes with the status that `create` returned. */
-  resultLow = 0;
-  resultHigh = 0;
-
   private readonly twoPhase: TwoPhase;
   private readonly existing: TransferExists;
   private readonly amount = new Uint32Array(4);
@@ -79,55 +74,29 @@ export class TransferCreator {
   }
 
   /**
-   * Creates the transfer at words[at…], or returns why not.
+   * Creates the transfer at words[at…], or returns why not. The event's timestamp is in
+   * `eventTime`, and in `resultTime` unless the status goes with another one.
    * @param event - Its position in the request.
-   * @param timestampLow - Event timestamp (semantics.md §1.2).
    */
-  create(
-    words: Uint32Array,
-    at: number,
-    event: number,
-    timestampLow: number,
-    timestampHigh: number,
-  ): number {
-    this.resultLow = timestampLow;
-    this.resultHigh = timestampHigh;
+  create(words: Uint32Array, at: number, event: number): number {
     const flags = words[at + codeFlagsWord]! >>> 16;
     if ((flags & transferFlagsUndefined) !== 0) return TransferStatus.reservedFlag;
     if (u128IsZero(words, at)) return TransferStatus.idMustNotBeZero;
     if (u128IsMax(words, at)) return TransferStatus.idMustNotBeIntMax;
-    const reference = this.state.transferIds.find(words, at);
-    if (reference !== 0) {
-      if (reference >= burntBit) return TransferStatus.idAlreadyFailed;
-      return this.exists(words, at, reference - 1);
-    }
-    const status =
-      (flags & resolveFlags) !== 0
-        ? this.twoPhase.create(words, at, flags, timestampLow, timestampHigh)
-        : this.createOrdinary(words, at, flags, event, timestampLow, timestampHigh);
-    if (status === TransferStatus.created && (flags & TransferFlag.imported) !== 0) {
-      this.resultLow = words[at + timestampWord]!;
-      this.resultHigh = words[at + timestampWord + 1]!;
-    }
-    return status;
-  }
-
-  private exists(words: Uint32Array, at: number, row: number): number {
-    const status = this.existing.compare(words, at, row);
-    if (status === TransferStatus.exists) {
-      this.resultLow = this.existing.timestampLow;
-      this.resultHigh = this.existing.timestampHigh;
-    }
-    return status;
+    const hash = this.prefetch.hash(event);
+    const reference = this.state.transferIds.find(hash, words, at);
+    if (reference > 0) return this.existing.compare(words, at, reference - 1);
+    if (reference < 0) return TransferStatus.idAlreadyFailed;
+    if ((flags & resolveFlags) !== 0) return this.twoPhase.create(words, at, hash, flags);
+    return this.createOrdinary(words, at, hash, flags, event);
   }
 
   private createOrdinary(
     words: Uint32Array,
     at: number,
+    hash: number,
     flags: number,
     event: number,
-    timestampLow: number,
-    timestampHigh: number,
   ): number {
     const fieldStatus = this.checkFields(words, at, flags);
     if (fieldStatus !== 0) return fieldStatus;
@@ -147,11 +116,8 @@ export class TransferCreator {
     if (ledger !== words[at + ledgerWord]) {
       return TransferStatus.transferMustHaveTheSameLedgerAsAccounts;
     }
-    let low = timestampLow;
-    let high = timestampHigh;
-    if ((flags & TransferFlag.imported) !== 0) {
-      low = words[at + timestampWord]!;
-      high = words[at + timestampWord + 1]!;
+    const imported = (flags & TransferFlag.imported) !== 0;
+    if (imported) {
       const importStatus = this.checkImported(words, at, debit, debitAt, credit, creditAt);
       if (importStatus !== 0) return importStatus;
     }
@@ -180,10 +146,11 @@ export class TransferCreator {
       const overflow = this.checkOverflow(isPending, debit, debitAt, credit, creditAt);
       if (overflow !== 0) return overflow;
     }
-    const timeout = words[at + timeoutWord]!;
-    if (timeout !== 0) {
-      state.computeExpiry(low, high, timeout);
-      if (state.expiresHigh > timestampHighMax) return TransferStatus.overflowsTimeout;
+    const expires = words[at + timeoutWord] !== 0;
+    if (expires) {
+      // Imported transfers have none.
+      state.computeExpiry(state.eventTime, 0, words, at + timeoutWord);
+      if (state.expiresAt[1]! > timestampHighMax) return TransferStatus.overflowsTimeout;
     }
     if (
       ((debitCodeFlags >>> 16) & AccountFlag.debitsMustNotExceedCredits) !== 0 &&
@@ -216,12 +183,16 @@ export class TransferCreator {
     const creditCarry = u128Add(credit, creditAdd, credit, creditAdd, amount, 0);
     assert(debitCarry === 0, "overflow was checked");
     assert(creditCarry === 0, "overflow was checked");
-    const row = state.appendTransfer(words, at, low, high, debitRow, creditRow);
+    if (imported) {
+      state.resultTime[0] = words[at + timestampWord]!;
+      state.resultTime[1] = words[at + timestampWord + 1]!;
+    }
+    const row = state.appendTransfer(words, at, hash, debitRow, creditRow);
     if ((flags & balancingFlags) !== 0) {
       const tail = state.transfers.tailWords;
       u128Copy(tail, state.transfers.tailAt + amountWord, amount, 0);
     }
-    if (isPending) this.afterPending(row, flags, timeout, debit, debitAt, credit, creditAt);
+    if (isPending) this.afterPending(row, flags, expires, debit, debitAt, credit, creditAt);
     return TransferStatus.created;
   }
 
@@ -253,21 +224,14 @@ export class TransferCreator {
     credit: Uint32Array,
     creditAt: number,
   ): number {
-    const state = this.state;
-    const low = words[at + timestampWord]!;
-    const high = words[at + timestampWord + 1]!;
-    if (
-      u64Compare(low, high, state.lastTransferLow, state.lastTransferHigh) <= 0 ||
-      state.accountTimes.has(low, high)
-    ) {
+    if (this.state.transferTimeRegresses(words, at + timestampWord)) {
       return TransferStatus.importedEventTimestampMustNotRegress;
     }
-    const debitTime = debitAt + accountTimestampWord;
-    if (u64Compare(low, high, debit[debitTime]!, debit[debitTime + 1]!) <= 0) {
+    const time = at + timestampWord;
+    if (u64CompareAt(words, time, debit, debitAt + accountTimestampWord) <= 0) {
       return TransferStatus.importedEventTimestampMustPostdateDebitAccount;
     }
-    const creditTime = creditAt + accountTimestampWord;
-    if (u64Compare(low, high, credit[creditTime]!, credit[creditTime + 1]!) <= 0) {
+    if (u64CompareAt(words, time, credit, creditAt + accountTimestampWord) <= 0) {
       return TransferStatus.importedEventTimestampMustPostdateCreditAccount;
     }
     if (words[at + timeoutWord] !== 0) return TransferStatus.importedEventTimeoutMustBeZero;
@@ -352,7 +316,7 @@ export class TransferCreator {
   private afterPending(
     row: number,
     flags: number,
-    timeout: number,
+    expires: boolean,
     debit: Uint32Array,
     debitAt: number,
     credit: Uint32Array,
@@ -360,7 +324,7 @@ export class TransferCreator {
   ): void {
     const state = this.state;
     state.setPendingStatus(row, PendingStatus.pending);
-    if (timeout !== 0) state.pulseNotLater(state.expiresLow, state.expiresHigh);
+    if (expires) state.pulseNotLater();
     if ((flags & closingFlags) === 0) return;
     const tail = state.transfers.tailWords;
     const tailFlags = state.transfers.tailAt + codeFlagsWord;

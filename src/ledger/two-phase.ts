@@ -6,7 +6,7 @@
 
 import { assert } from "../core/assert.ts";
 import {
-  u64Compare,
+  u64CompareAt,
   u128Add,
   u128Compare,
   u128Copy,
@@ -58,16 +58,10 @@ export class TwoPhase {
   constructor(private readonly state: LedgerState) {}
 
   /**
-   * Executes a post or void at words[at…] whose id is new, or returns why not. The event timestamp is
-   * in (timestampLow, timestampHigh); an imported event's transfer gets the supplied one.
+   * Executes a post or void at words[at…] whose id is new, or returns why not.
+   * @param hash - Of its id.
    */
-  create(
-    words: Uint32Array,
-    at: number,
-    flags: number,
-    timestampLow: number,
-    timestampHigh: number,
-  ): number {
+  create(words: Uint32Array, at: number, hash: number, flags: number): number {
     const state = this.state;
     if ((flags & bothFlags) === bothFlags) return TransferStatus.flagsAreMutuallyExclusive;
     if ((flags & excludedFlags) !== 0) return TransferStatus.flagsAreMutuallyExclusive;
@@ -98,27 +92,15 @@ export class TwoPhase {
     assert(status === PendingStatus.pending, "a pending transfer has a status");
     const expires = p[pAt + timeoutWord] !== 0;
     if (expires) {
-      state.computeExpiry(
-        p[pAt + timestampWord]!,
-        p[pAt + timestampWord + 1]!,
-        p[pAt + timeoutWord]!,
-      );
+      state.computeExpiry(p, pAt + timestampWord, p, pAt + timeoutWord);
       // Time has run out; the balances are left to the pulse.
-      if (u64Compare(state.expiresLow, state.expiresHigh, timestampLow, timestampHigh) <= 0) {
+      if (u64CompareAt(state.expiresAt, 0, state.eventTime, 0) <= 0) {
         return TransferStatus.pendingTransferExpired;
       }
     }
-    let low = timestampLow;
-    let high = timestampHigh;
-    if ((flags & TransferFlag.imported) !== 0) {
-      low = words[at + timestampWord]!;
-      high = words[at + timestampWord + 1]!;
-      if (
-        u64Compare(low, high, state.lastTransferLow, state.lastTransferHigh) <= 0 ||
-        state.accountTimes.has(low, high)
-      ) {
-        return TransferStatus.importedEventTimestampMustNotRegress;
-      }
+    const imported = (flags & TransferFlag.imported) !== 0;
+    if (imported && state.transferTimeRegresses(words, at + timestampWord)) {
+      return TransferStatus.importedEventTimestampMustNotRegress;
     }
     const debitRow = state.accountIds.findRow(p, pAt + debitWord);
     const creditRow = state.accountIds.findRow(p, pAt + creditWord);
@@ -130,10 +112,14 @@ export class TwoPhase {
     }
 
     state.setPendingStatus(pRow, isVoid ? PendingStatus.voided : PendingStatus.posted);
-    if (expires) state.cancelExpiry(pRow, state.expiresLow, state.expiresHigh);
+    if (expires) state.cancelExpiry(pRow);
     release(state, debitRow, creditRow, p, pAt, isVoid);
     if (!isVoid) this.post(debitRow, creditRow);
-    state.appendTransfer(words, at, low, high, debitRow, creditRow);
+    if (imported) {
+      state.resultTime[0] = words[at + timestampWord]!;
+      state.resultTime[1] = words[at + timestampWord + 1]!;
+    }
+    state.appendTransfer(words, at, hash, debitRow, creditRow);
     this.inherit(p, pAt, debitRow, creditRow);
     return TransferStatus.created;
   }

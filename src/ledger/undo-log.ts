@@ -27,12 +27,9 @@ export class UndoLog {
   private accounts = 0;
   private transfers = 0;
   private resolvedCount = 0;
-  private pulseNextLow = 0;
-  private pulseNextHigh = 0;
-  private lastAccountLow = 0;
-  private lastAccountHigh = 0;
-  private lastTransferLow = 0;
-  private lastTransferHigh = 0;
+  private readonly pulseNext = new Uint32Array(2);
+  private readonly lastAccountTime = new Uint32Array(2);
+  private readonly lastTransferTime = new Uint32Array(2);
 
   constructor(private readonly state: LedgerState) {}
 
@@ -46,12 +43,9 @@ export class UndoLog {
     this.accounts = state.accounts.count;
     this.transfers = state.transfers.count;
     this.resolvedCount = state.resolvedCount;
-    this.pulseNextLow = state.pulseNextLow;
-    this.pulseNextHigh = state.pulseNextHigh;
-    this.lastAccountLow = state.lastAccountLow;
-    this.lastAccountHigh = state.lastAccountHigh;
-    this.lastTransferLow = state.lastTransferLow;
-    this.lastTransferHigh = state.lastTransferHigh;
+    this.pulseNext.set(state.pulseNext);
+    this.lastAccountTime.set(state.lastAccountTime);
+    this.lastTransferTime.set(state.lastTransferTime);
   }
 
   /** Keeps the chain's effects. */
@@ -102,12 +96,9 @@ export class UndoLog {
     state.pendingStatus.truncate(this.transfers);
     state.accounts.truncate(this.accounts);
     state.resolvedCount = this.resolvedCount;
-    state.pulseNextLow = this.pulseNextLow;
-    state.pulseNextHigh = this.pulseNextHigh;
-    state.lastAccountLow = this.lastAccountLow;
-    state.lastAccountHigh = this.lastAccountHigh;
-    state.lastTransferLow = this.lastTransferLow;
-    state.lastTransferHigh = this.lastTransferHigh;
+    state.pulseNext.set(this.pulseNext);
+    state.lastAccountTime.set(this.lastAccountTime);
+    state.lastTransferTime.set(this.lastTransferTime);
   }
 
   private restoreAccounts(): void {

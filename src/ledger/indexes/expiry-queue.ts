@@ -8,6 +8,7 @@
  * started, since a start rebuilds the queue from the pending ones alone. Replicas would diverge.
  */
 import { assert } from "../../core/assert.ts";
+import { u64CompareAt } from "../../core/u128.ts";
 import { type AllocateWords, Slabs } from "./slabs.ts";
 
 /** Words of an entry: time of expiry (low, high), row. */
@@ -18,6 +19,8 @@ export class ExpiryQueue {
   /** By transfer row: place in the heap + 1; 0 when it is not there. */
   private readonly places: Slabs;
   private size = 0;
+  /** The entry on its way to its place. */
+  private readonly moving = new Uint32Array(entryWords);
 
   constructor(allocateWords: AllocateWords) {
     this.entries = new Slabs(entryWords, 12, allocateWords);
@@ -28,14 +31,15 @@ export class ExpiryQueue {
     return this.size;
   }
 
-  get topLow(): number {
-    assert(this.size > 0, "an empty queue has no top");
-    return this.entries.slabs[0]![0]!;
+  /** True when there is a top and its time is at or below the one at time[at]. */
+  topIsDue(time: Uint32Array, at: number): boolean {
+    return this.size > 0 && u64CompareAt(this.entries.slabs[0]!, 0, time, at) <= 0;
   }
 
-  get topHigh(): number {
+  copyTopTime(target: Uint32Array): void {
     assert(this.size > 0, "an empty queue has no top");
-    return this.entries.slabs[0]![1]!;
+    target[0] = this.entries.slabs[0]![0]!;
+    target[1] = this.entries.slabs[0]![1]!;
   }
 
   get topRow(): number {
@@ -43,12 +47,16 @@ export class ExpiryQueue {
     return this.entries.slabs[0]![2]!;
   }
 
-  insert(low: number, high: number, row: number): void {
+  /** Adds a transfer that expires at the time at time[at]. */
+  insert(time: Uint32Array, at: number, row: number): void {
     this.places.reserve(row);
     assert(this.placeOf(row) === 0, "a transfer expires once");
     this.entries.reserve(this.size);
+    this.moving[0] = time[at]!;
+    this.moving[1] = time[at + 1]!;
+    this.moving[2] = row;
     this.size += 1;
-    this.rise(this.size - 1, low, high, row);
+    this.rise(this.size - 1);
   }
 
   /** Removes the entry of a transfer that was posted or voided. */
@@ -81,64 +89,52 @@ export class ExpiryQueue {
     const last = this.size;
     if (place === last) return;
     // The last entry fills the hole, then moves up or down to where it belongs.
-    const low = this.low(last);
-    const high = this.high(last);
-    const row = this.row(last);
-    if (place > 0 && this.isBefore(low, high, row, (place - 1) >>> 1)) {
-      this.rise(place, low, high, row);
-    } else {
-      this.sink(place, low, high, row);
-    }
+    const slab = this.entries.slabs[last >>> this.entries.shift]!;
+    const at = (last & this.entries.mask) * entryWords;
+    for (let word = 0; word < entryWords; word += 1) this.moving[word] = slab[at + word]!;
+    if (place > 0 && this.movesBefore((place - 1) >>> 1)) this.rise(place);
+    else this.sink(place);
   }
 
-  /** Puts an entry at a hole or above it. */
-  private rise(hole: number, low: number, high: number, row: number): void {
+  /** Puts the moving entry at a hole or above it. */
+  private rise(hole: number): void {
     let place = hole;
     while (place > 0) {
       const parent = (place - 1) >>> 1;
-      if (!this.isBefore(low, high, row, parent)) break;
-      this.write(place, this.low(parent), this.high(parent), this.row(parent));
+      if (!this.movesBefore(parent)) break;
+      this.copy(parent, place);
       place = parent;
     }
-    this.write(place, low, high, row);
+    this.land(place);
   }
 
-  /** Puts an entry at a hole or below it. */
-  private sink(hole: number, low: number, high: number, row: number): void {
+  /** Puts the moving entry at a hole or below it. */
+  private sink(hole: number): void {
     let place = hole;
     for (;;) {
       let child = 2 * place + 1;
       if (child >= this.size) break;
-      if (
-        child + 1 < this.size &&
-        this.isBefore(this.low(child + 1), this.high(child + 1), this.row(child + 1), child)
-      ) {
-        child += 1;
-      }
-      if (this.isBefore(low, high, row, child)) break;
-      this.write(place, this.low(child), this.high(child), this.row(child));
+      if (child + 1 < this.size && this.isBefore(child + 1, child)) child += 1;
+      if (this.movesBefore(child)) break;
+      this.copy(child, place);
       place = child;
     }
-    this.write(place, low, high, row);
+    this.land(place);
   }
 
-  /** True when (low, high, row) comes before the entry at `place`. */
-  private isBefore(low: number, high: number, row: number, place: number): boolean {
+  /** True when the moving entry comes before the one at `place`. */
+  private movesBefore(place: number): boolean {
     const slab = this.entries.slabs[place >>> this.entries.shift]!;
-    const at = (place & this.entries.mask) * entryWords;
-    if (slab[at + 1] !== high) return high < slab[at + 1]!;
-    if (slab[at] !== low) return low < slab[at]!;
-    return row < slab[at + 2]!;
+    return before(this.moving, 0, slab, (place & this.entries.mask) * entryWords);
   }
 
-  private low(place: number): number {
-    const at = (place & this.entries.mask) * entryWords;
-    return this.entries.slabs[place >>> this.entries.shift]![at]!;
-  }
-
-  private high(place: number): number {
-    const at = (place & this.entries.mask) * entryWords;
-    return this.entries.slabs[place >>> this.entries.shift]![at + 1]!;
+  private isBefore(place: number, other: number): boolean {
+    return before(
+      this.entries.slabs[place >>> this.entries.shift]!,
+      (place & this.entries.mask) * entryWords,
+      this.entries.slabs[other >>> this.entries.shift]!,
+      (other & this.entries.mask) * entryWords,
+    );
   }
 
   private row(place: number): number {
@@ -146,16 +142,31 @@ export class ExpiryQueue {
     return this.entries.slabs[place >>> this.entries.shift]![at + 2]!;
   }
 
-  private write(place: number, low: number, high: number, row: number): void {
+  private copy(from: number, to: number): void {
+    const slab = this.entries.slabs[from >>> this.entries.shift]!;
+    this.write(to, slab, (from & this.entries.mask) * entryWords);
+  }
+
+  private land(place: number): void {
+    this.write(place, this.moving, 0);
+  }
+
+  private write(place: number, source: Uint32Array, sourceAt: number): void {
     const slab = this.entries.slabs[place >>> this.entries.shift]!;
     const at = (place & this.entries.mask) * entryWords;
-    slab[at] = low;
-    slab[at + 1] = high;
-    slab[at + 2] = row;
-    this.setPlace(row, place + 1);
+    slab[at] = source[sourceAt]!;
+    slab[at + 1] = source[sourceAt + 1]!;
+    slab[at + 2] = source[sourceAt + 2]!;
+    this.setPlace(source[sourceAt + 2]!, place + 1);
   }
 
   private setPlace(row: number, value: number): void {
     this.places.slabs[row >>> this.places.shift]![row & this.places.mask] = value;
   }
+}
+
+/** Order of entries: time of expiry, then row, hence time of creation. */
+function before(a: Uint32Array, aAt: number, b: Uint32Array, bAt: number): boolean {
+  const compared = u64CompareAt(a, aAt, b, bAt);
+  return compared !== 0 ? compared < 0 : a[aAt + 2]! < b[bAt + 2]!;
 }

@@ -1,7 +1,7 @@
 /**
  * The open-addressing part of the hash indexes: slots of two words, a 32-bit hash and a reference
  * (0: empty slot). What a reference means, and whether equal hashes are equal keys, is the
- * caller's business.
+ * caller's business. Both are signed: V8 holds 32-bit signed integers without allocating.
  *
  * Linear probing from home = upper bits of the hash. There is no wrap-around: slack behind the
  * last home takes what overflows, and its last slot stays empty, so that every probe ends there.
@@ -24,18 +24,18 @@ const loadMax = 0.6;
 const movesPerInsert = 8;
 const slackMin = 64;
 
-const none = new Uint32Array(0);
+const none = new Int32Array(0);
 
 export class HashSlots {
   private shift: number;
-  private home: Uint32Array;
-  private next: Uint32Array = none;
+  private home: Int32Array;
+  private next: Int32Array = none;
   private growing = false;
   private moved = 0;
   private size = 0;
   private insertsUnsettled = 0;
   /** The table and word index where the last probe ended. */
-  private table: Uint32Array;
+  private table: Int32Array;
   private at = 0;
 
   constructor(
@@ -45,7 +45,7 @@ export class HashSlots {
     assert(slotsLog2 >= 4, "a table has some slots");
     assert(slotsLog2 <= 28, "slots are addressed with 31 bits");
     this.shift = 32 - slotsLog2;
-    this.home = allocateWords(2 * (2 ** slotsLog2 + slackMin));
+    this.home = this.allocate(2 * (2 ** slotsLog2 + slackMin));
     this.table = this.home;
   }
 
@@ -60,13 +60,12 @@ export class HashSlots {
 
   /** Reference of the first key with this hash, or 0. */
   first(hash: number): number {
-    let place = hash >>> this.shift;
+    const place = hash >>> this.shift;
     if (this.growing && place < this.moved) {
       this.table = this.next;
-      place = hash >>> (this.shift - 1);
-    } else {
-      this.table = this.home;
+      return this.scan(hash, (hash >>> (this.shift - 1)) * 2);
     }
+    this.table = this.home;
     return this.scan(hash, place * 2);
   }
 
@@ -115,7 +114,7 @@ export class HashSlots {
     if (!this.growing) {
       if (this.size <= loadMax * 2 ** (32 - this.shift)) return;
       assert(this.shift > 4, "slots are addressed with 31 bits");
-      this.next = this.allocateWords(2 * (2 ** (33 - this.shift) + slackMin));
+      this.next = this.allocate(2 * (2 ** (33 - this.shift) + slackMin));
       this.growing = true;
       this.moved = 0;
     }
@@ -140,13 +139,13 @@ export class HashSlots {
   }
 
   /** Returns the table, or the larger copy that replaces it when its slack was used up. */
-  private put(table: Uint32Array, place: number, hash: number, reference: number): Uint32Array {
+  private put(table: Int32Array, place: number, hash: number, reference: number): Int32Array {
     let at = place * 2;
     while (table[at + 1] !== 0) at += 2;
     let target = table;
     if (at + 2 >= table.length) {
       // Takes keys chosen for their hashes. Slow then, but correct.
-      target = this.allocateWords(table.length + 2 * Math.max(slackMin, table.length >>> 5));
+      target = this.allocate(table.length + 2 * Math.max(slackMin, table.length >>> 5));
       target.set(table);
     }
     target[at] = hash;
@@ -184,12 +183,17 @@ export class HashSlots {
 
   clear(): void {
     this.shift = 32 - this.slotsLog2;
-    this.home = this.allocateWords(2 * (2 ** this.slotsLog2 + slackMin));
+    this.home = this.allocate(2 * (2 ** this.slotsLog2 + slackMin));
     this.next = none;
     this.table = this.home;
     this.growing = false;
     this.moved = 0;
     this.size = 0;
     this.insertsUnsettled = 0;
+  }
+
+  private allocate(words: number): Int32Array {
+    const memory = this.allocateWords(words);
+    return new Int32Array(memory.buffer, memory.byteOffset, memory.length);
   }
 }

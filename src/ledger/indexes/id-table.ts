@@ -2,9 +2,9 @@
  * 128-bit id → row number, for accounts and transfers; for transfers also the ids that are burnt
  * (they failed transiently and may never be used again).
  *
- * A slot holds 32 bits of the id's hash and a reference: row + 1, or `burntBit` + number of the
- * burnt id. The ids themselves lie in rows (the accounts' own rows, or 16-byte rows kept here), so
- * that growth moves 8 bytes per id and reads no id.
+ * A slot holds 32 bits of the id's hash and a reference: row + 1, or −1 − number of the burnt id.
+ * The ids themselves lie in rows (the accounts' own rows, or 16-byte rows kept for the purpose),
+ * so that growth moves 8 bytes per id and reads no id.
  *
  * Invariants: an id is in the table at most once; rows are added in ascending order and removed
  * only from the end, to undo a broken chain; a burnt id is never removed.
@@ -13,8 +13,6 @@ import { assert } from "../../core/assert.ts";
 import { HashSlots } from "./hash-slots.ts";
 import type { AllocateWords, Slabs } from "./slabs.ts";
 
-/** Marks references to burnt ids. Rows stay below it. */
-export const burntBit = 0x8000_0000;
 export const rowsMax = 0x7fff_fffe;
 
 /** Where the ids of rows are: the first four words of each row. */
@@ -26,7 +24,7 @@ export interface IdRows {
 
 /**
  * Mixes the four words of an id into 32 bits (multiply and xor-shift rounds): clients choose ids,
- * and both counters and time-ordered ids must spread evenly.
+ * and both counters and time-ordered ids must spread evenly. Signed.
  */
 export function hashId(words: Uint32Array, at: number, seed: number): number {
   let mixed = Math.imul(words[at]! ^ seed, 0x85eb_ca6b);
@@ -35,7 +33,7 @@ export function hashId(words: Uint32Array, at: number, seed: number): number {
   mixed = Math.imul((mixed ^ (mixed >>> 15)) + words[at + 3]!, 0x1656_67b1);
   mixed ^= mixed >>> 16;
   mixed = Math.imul(mixed, 0x85eb_ca6b);
-  return (mixed ^ (mixed >>> 13)) >>> 0;
+  return mixed ^ (mixed >>> 13);
 }
 
 export class IdTable {
@@ -61,12 +59,15 @@ export class IdTable {
     return this.slots.words;
   }
 
+  hash(words: Uint32Array, at: number): number {
+    return hashId(words, at, this.seed);
+  }
+
   /**
-   * The reference of the id at words[at…at+3]: 0 when it is unknown, row + 1, or `burntBit` and
-   * above when it is burnt.
+   * The reference of the id at words[at…at+3], whose hash is given: 0 when it is unknown, row + 1,
+   * or below 0 when it is burnt.
    */
-  find(words: Uint32Array, at: number): number {
-    const hash = hashId(words, at, this.seed);
+  find(hash: number, words: Uint32Array, at: number): number {
     let reference = this.slots.first(hash);
     while (reference !== 0 && !this.isIdOf(reference, words, at)) {
       reference = this.slots.after(hash);
@@ -76,19 +77,19 @@ export class IdTable {
 
   /** The row of an id, or −1 when there is none. */
   findRow(words: Uint32Array, at: number): number {
-    const reference = this.find(words, at);
-    return reference >= burntBit ? -1 : reference - 1;
+    const reference = this.find(hashId(words, at, this.seed), words, at);
+    return reference > 0 ? reference - 1 : -1;
   }
 
-  /** Adds the id of a row. The id is known to be absent. */
-  insert(words: Uint32Array, at: number, row: number): void {
+  /** Adds a row, by the hash of its id. The id is known to be absent. */
+  insert(hash: number, row: number): void {
     assert(row <= rowsMax, "row numbers have 31 bits");
-    this.slots.insert(hashId(words, at, this.seed), row + 1);
+    this.slots.insert(hash, row + 1);
   }
 
-  insertBurnt(words: Uint32Array, at: number, number: number): void {
+  insertBurnt(hash: number, number: number): void {
     assert(number <= rowsMax, "numbers of burnt ids have 31 bits");
-    this.slots.insert(hashId(words, at, this.seed), burntBit + number);
+    this.slots.insert(hash, -1 - number);
   }
 
   /** Undoes the newest insert, that of `row`. Its id is still in the rows. */
@@ -110,14 +111,14 @@ export class IdTable {
   private isIdOf(reference: number, words: Uint32Array, at: number): boolean {
     let slab: Uint32Array;
     let from: number;
-    if (reference < burntBit) {
+    if (reference > 0) {
       const row = reference - 1;
       const rows = this.rows;
       slab = rows.slabs[row >>> rows.shift]!;
       from = (row & ((1 << rows.shift) - 1)) * rows.rowWords;
     } else {
       assert(this.burnt !== null, "only a table with burnt ids refers to one");
-      const number = reference - burntBit;
+      const number = -1 - reference;
       slab = this.burnt.slabs[number >>> this.burnt.shift]!;
       from = (number & this.burnt.mask) * 4;
     }

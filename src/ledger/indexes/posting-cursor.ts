@@ -1,7 +1,8 @@
 /**
- * Walks one posting list in either direction. `seek` only ever moves on in the direction of the
- * walk, so that a walk crosses each block at most once, and several cursors can leapfrog: each
- * seeks to the row that another has reached, until all stand on the same one.
+ * Walks one posting list in either direction, and yields the rows of the postings on the wanted
+ * sides. `seek` only ever moves on in the direction of the walk, so that a walk crosses each block at
+ * most once, and several cursors can leapfrog: each seeks to the row that another has reached,
+ * until all stand on the same one.
  */
 import { assert } from "../../core/assert.ts";
 import {
@@ -16,24 +17,28 @@ import {
 
 export const noRow = -1;
 
+/** Which postings of a list count: bit 0 for those on side 0, bit 1 for those on side 1. */
+export const Sides = { first: 1, second: 2, both: 3 } as const;
+
 const noBlock = new Uint32Array(0);
 
 export class PostingCursor {
   private arena: PostingArena | null = null;
   private ascending = true;
+  private sides: number = Sides.both;
   /** The row that the cursor stands on; `noRow` before the first seek and after the last row. */
   private row: number = noRow;
   private exhausted = true;
-  /** The only row of a list without blocks, or `noRow`. */
-  private single: number = noRow;
-  /** Rows of the last block of the list. */
+  /** The only posting of a list without blocks, or −1. */
+  private single = -1;
+  /** The last block of the list, and how many postings it has. */
   private lastBlock = 0;
   private lastUsed = 0;
-  /** The block that the cursor is in: its memory, its first row's word, its rows, the place. */
+  /** The block that the cursor is in: its memory, its first posting's word, its postings. */
   private block = 0;
   private words: Uint32Array = noBlock;
-  private rowsAt = 0;
-  private rows = 0;
+  private postingsAt = 0;
+  private postings = 0;
   private place = 0;
 
   /** A cursor over no rows. */
@@ -42,15 +47,22 @@ export class PostingCursor {
     this.row = noRow;
   }
 
-  openSingle(row: number, ascending: boolean): void {
+  openSingle(posting: number, ascending: boolean, sides: number): void {
     this.ascending = ascending;
-    this.single = row;
-    this.exhausted = false;
+    this.sides = sides;
+    this.single = posting;
+    this.exhausted = !this.wanted(posting);
     this.row = noRow;
   }
 
   /** @param start - No row before it (in the direction of the walk) will be asked for. */
-  openList(lists: PostingLists, entry: number, ascending: boolean, start: number): void {
+  openList(
+    lists: PostingLists,
+    entry: number,
+    ascending: boolean,
+    sides: number,
+    start: number,
+  ): void {
     const count = lists.count(entry);
     if (count === 0) {
       this.openEmpty();
@@ -59,32 +71,20 @@ export class PostingCursor {
     const slab = lists.entries.slabs[entry >>> lists.entries.shift]!;
     const at = (entry & lists.entries.mask) * entryWords;
     if (count === 1) {
-      this.openSingle(slab[at]!, ascending);
+      this.openSingle(slab[at]!, ascending, sides);
       return;
     }
     this.arena = lists.arena;
     this.ascending = ascending;
-    this.single = noRow;
+    this.sides = sides;
+    this.single = -1;
     this.exhausted = false;
     this.row = noRow;
     this.lastBlock = slab[at + 1]!;
     this.lastUsed = lists.used(entry);
-    // Rows spread evenly, or nearly so: begin at the end that lies nearer to the start.
-    const lastRow = slab[at + 3]!;
     this.enter(slab[at]!);
-    const firstRow = this.words[this.rowsAt]!;
-    const nearLast = start - firstRow > lastRow - start;
-    if (ascending && nearLast) {
-      this.enter(this.lastBlock);
-      while (this.words[this.rowsAt]! > start && this.previous() !== 0) this.enter(this.previous());
-    } else if (!ascending && nearLast) {
-      this.enter(this.lastBlock);
-    } else if (!ascending) {
-      while (this.words[this.rowsAt + this.rows - 1]! < start && this.next() !== 0) {
-        this.enter(this.next());
-      }
-    }
-    this.place = ascending ? 0 : this.rows - 1;
+    this.approach(2 * start + (ascending ? 0 : 1), slab[at + 3]!);
+    this.place = ascending ? 0 : this.postings - 1;
   }
 
   /**
@@ -96,59 +96,86 @@ export class PostingCursor {
     if (this.row !== noRow && (this.ascending ? this.row >= target : this.row <= target)) {
       return this.row;
     }
-    if (this.single !== noRow) {
-      if (this.ascending ? this.single >= target : this.single <= target) {
-        this.row = this.single;
-        return this.row;
-      }
-      return this.end();
-    }
-    return this.ascending ? this.seekUp(target) : this.seekDown(target);
+    if (this.single >= 0) return this.seekSingle(target);
+    return this.ascending ? this.seekUp(2 * target) : this.seekDown(2 * target + 1);
   }
 
-  private seekUp(target: number): number {
-    while (this.words[this.rowsAt + this.rows - 1]! < target) {
-      const next = this.next();
-      if (next === 0) return this.end();
-      this.enter(next);
-      this.place = 0;
+  /**
+   * Enters a block at or before the first posting that a walk from `start` meets, crossing the list from
+   * whichever end lies nearer, as if postings were spread evenly. The cursor is in the first block.
+   */
+  private approach(start: number, lastPosting: number): void {
+    const nearLast = start - this.words[this.postingsAt]! > lastPosting - start;
+    if (nearLast) this.enter(this.lastBlock);
+    if (this.ascending && nearLast) {
+      while (this.words[this.postingsAt]! > start && this.previous() !== 0) {
+        this.enter(this.previous());
+      }
+    } else if (!this.ascending && !nearLast) {
+      while (this.words[this.postingsAt + this.postings - 1]! < start && this.next() !== 0) {
+        this.enter(this.next());
+      }
     }
-    // Next row first: most walks take every row.
+  }
+
+  private seekSingle(target: number): number {
+    const row = this.single >>> 1;
+    if (this.ascending ? row < target : row > target) return this.end();
+    this.row = row;
+    return row;
+  }
+
+  /** First wanted posting at or above `target`. */
+  private seekUp(target: number): number {
+    while (this.words[this.postingsAt + this.postings - 1]! < target) {
+      if (!this.enterNext()) return this.end();
+    }
+    // The next posting first: most walks take every one.
     let from = this.place;
-    if (this.words[this.rowsAt + from]! < target) {
+    if (this.words[this.postingsAt + from]! < target) {
       from += 1;
-      let to = this.rows - 1;
+      let to = this.postings - 1;
       while (from < to) {
         const middle = (from + to) >>> 1;
-        if (this.words[this.rowsAt + middle]! < target) from = middle + 1;
+        if (this.words[this.postingsAt + middle]! < target) from = middle + 1;
         else to = middle;
       }
     }
     this.place = from;
-    this.row = this.words[this.rowsAt + from]!;
+    while (!this.wanted(this.words[this.postingsAt + this.place]!)) {
+      this.place += 1;
+      if (this.place === this.postings && !this.enterNext()) return this.end();
+    }
+    this.row = this.words[this.postingsAt + this.place]! >>> 1;
     return this.row;
   }
 
+  /** Last wanted posting at or below `target`. */
   private seekDown(target: number): number {
-    while (this.words[this.rowsAt]! > target) {
-      const previous = this.previous();
-      if (previous === 0) return this.end();
-      this.enter(previous);
-      this.place = this.rows - 1;
+    while (this.words[this.postingsAt]! > target) {
+      if (!this.enterPrevious()) return this.end();
     }
     let to = this.place;
-    if (this.words[this.rowsAt + to]! > target) {
+    if (this.words[this.postingsAt + to]! > target) {
       to -= 1;
       let from = 0;
       while (from < to) {
         const middle = (from + to + 1) >>> 1;
-        if (this.words[this.rowsAt + middle]! > target) to = middle - 1;
+        if (this.words[this.postingsAt + middle]! > target) to = middle - 1;
         else from = middle;
       }
     }
     this.place = to;
-    this.row = this.words[this.rowsAt + to]!;
+    while (!this.wanted(this.words[this.postingsAt + this.place]!)) {
+      this.place -= 1;
+      if (this.place < 0 && !this.enterPrevious()) return this.end();
+    }
+    this.row = this.words[this.postingsAt + this.place]! >>> 1;
     return this.row;
+  }
+
+  private wanted(posting: number): boolean {
+    return ((this.sides >>> (posting & 1)) & 1) !== 0;
   }
 
   private end(): number {
@@ -157,19 +184,35 @@ export class PostingCursor {
     return noRow;
   }
 
+  private enterNext(): boolean {
+    const next = this.next();
+    if (next === 0) return false;
+    this.enter(next);
+    this.place = 0;
+    return true;
+  }
+
+  private enterPrevious(): boolean {
+    const previous = this.previous();
+    if (previous === 0) return false;
+    this.enter(previous);
+    this.place = this.postings - 1;
+    return true;
+  }
+
   private enter(block: number): void {
     assert(this.arena !== null, "blocks lie in an arena");
     this.block = block;
     this.words = this.arena.slabs[block >>> arenaSlabShift]!;
-    this.rowsAt = (block & arenaSlabMask & ~7) + blockHeaderWords;
-    this.rows = block === this.lastBlock ? this.lastUsed : blockWords(block) - blockHeaderWords;
+    this.postingsAt = (block & arenaSlabMask & ~7) + blockHeaderWords;
+    this.postings = block === this.lastBlock ? this.lastUsed : blockWords(block) - blockHeaderWords;
   }
 
   private previous(): number {
-    return this.words[this.rowsAt - blockHeaderWords]!;
+    return this.words[this.postingsAt - blockHeaderWords]!;
   }
 
   private next(): number {
-    return this.block === this.lastBlock ? 0 : this.words[this.rowsAt - 1]!;
+    return this.block === this.lastBlock ? 0 : this.words[this.postingsAt - 1]!;
   }
 }

@@ -12,7 +12,7 @@ import { assert } from "../../core/assert.ts";
 import { accountRecord, transferRecord } from "../records.ts";
 import { HashSlots } from "./hash-slots.ts";
 import { hashId, rowsMax } from "./id-table.ts";
-import type { PostingCursor } from "./posting-cursor.ts";
+import { type PostingCursor, Sides } from "./posting-cursor.ts";
 import { type PostingArena, PostingLists } from "./posting-lists.ts";
 import type { AllocateWords } from "./slabs.ts";
 
@@ -28,22 +28,22 @@ assert(accountRecord.word.userData32 === userData32Word, "accounts and transfers
 assert(accountRecord.word.ledger === ledgerWord, "accounts and transfers agree");
 assert(accountRecord.word.code === codeWord, "accounts and transfers agree");
 
-/** Marks a slot whose key has one row so far: the row itself, without a list. */
-const singleBit = 0x8000_0000;
-
-/** Mixes 32 bits into 32 bits, one-to-one. */
+/** Mixes 32 bits into 32 bits, one-to-one. Signed. */
 export function hash32(value: number, seed: number): number {
   let mixed = value ^ seed;
   mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85eb_ca6b);
   mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2_ae35);
-  return (mixed ^ (mixed >>> 16)) >>> 0;
+  return mixed ^ (mixed >>> 16);
 }
 
 export function hash64(low: number, high: number, seed: number): number {
   return hash32(low ^ hash32(high, seed), seed ^ 0x9e37_79b9);
 }
 
-/** Hash → the rows that have it. */
+/**
+ * Hash → the rows that have it. A slot refers to a list (entry + 1), or to the only row of its key
+ * so far (−1 − row), which needs no list.
+ */
 export class KeyedPostings {
   private readonly slots: HashSlots;
   private readonly lists: PostingLists;
@@ -63,24 +63,24 @@ export class KeyedPostings {
 
   append(hash: number, row: number): void {
     if (this.lastEntry >= 0 && hash === this.lastHash) {
-      this.lists.append(this.lastEntry, row);
+      this.lists.append(this.lastEntry, row, 0);
       return;
     }
     const reference = this.slots.first(hash);
     if (reference === 0) {
       assert(row <= rowsMax, "row numbers have 31 bits");
-      this.slots.insert(hash, singleBit + row);
+      this.slots.insert(hash, -1 - row);
       this.slots.settle();
       return;
     }
     let entry = reference - 1;
-    if (reference >= singleBit) {
+    if (reference < 0) {
       entry = this.entries;
       this.entries += 1;
       this.slots.replace(entry + 1);
-      this.lists.append(entry, reference - singleBit);
+      this.lists.append(entry, -1 - reference, 0);
     }
-    this.lists.append(entry, row);
+    this.lists.append(entry, row, 0);
     this.lastHash = hash;
     this.lastEntry = entry;
   }
@@ -92,11 +92,11 @@ export class KeyedPostings {
       cursor.openEmpty();
       return 0;
     }
-    if (reference >= singleBit) {
-      cursor.openSingle(reference - singleBit, ascending);
+    if (reference < 0) {
+      cursor.openSingle((-1 - reference) * 2, ascending, Sides.first);
       return 1;
     }
-    cursor.openList(this.lists, reference - 1, ascending, start);
+    cursor.openList(this.lists, reference - 1, ascending, Sides.first, start);
     return this.lists.count(reference - 1);
   }
 

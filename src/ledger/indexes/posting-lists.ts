@@ -1,22 +1,23 @@
 /**
- * Lists of ascending row numbers, one per key of an index: "the transfers that debit account 7".
- * Appended to, never changed otherwise, walked in both directions.
+ * Lists of ascending postings, one list per key of an index: "the transfers of account 7".
+ * Appended to, never changed otherwise, walked in both directions. A posting is 2 · row + side;
+ * the side is 0 but in the lists of accounts, where it tells debits (0) from credits (1).
  *
  * A list is a chain of blocks that grow with it, 8 … 1024 words each, so that short lists waste
  * little and long ones are crossed in few hops:
  *
- *     block = previous block ‖ next block ‖ rows…          (32-bit words; every block full but the last)
- *     entry = first block ‖ last block ‖ count and used ‖ last row
+ *     block = previous block ‖ next block ‖ postings…   (32-bit words; every block full but the last)
+ *     entry = first block ‖ last block ‖ count and used ‖ last posting
  *
  * Blocks are cut from slabs that never move, in ascending order, and never freed. A reference to a
- * block is its word index in the arena (a multiple of 8) plus its size class in the lower three bits; 0
- * is no block. A list of one row has no block: its row stands in the entry.
+ * block is its word index in the arena (a multiple of 8) plus its size class in the lower three bits;
+ * 0 is no block. A list of one posting has no block: the posting stands in the entry.
  */
 import { assert } from "../../core/assert.ts";
 import { type AllocateWords, Slabs } from "./slabs.ts";
 
 export const entryWords = 4;
-/** Words in front of the rows of a block: references to its neighbours. */
+/** Words in front of the postings of a block: references to its neighbours. */
 export const blockHeaderWords = 2;
 
 const slabWordsLog2 = 18;
@@ -25,12 +26,15 @@ export const arenaSlabMask = (1 << slabWordsLog2) - 1;
 const blockWordsMin = 8;
 const classMax = 7;
 
-/** `count and used`: rows in the last block, and above them the number of rows, saturating. */
+/** `count and used`: postings in the last block, and above them those of the list, saturating. */
 const usedBits = 10;
 const usedMask = (1 << usedBits) - 1;
 const countMax = 2 ** (32 - usedBits) - 1;
 
-assert(blockWordsMin << classMax <= usedMask + 1, "`used` counts the rows of the largest block");
+assert(
+  blockWordsMin << classMax <= usedMask + 1,
+  "`used` counts the postings of the largest block",
+);
 
 export function blockWords(reference: number): number {
   return blockWordsMin << (reference & 7);
@@ -79,21 +83,22 @@ export class PostingLists {
     this.entries = new Slabs(entryWords, 12, allocateWords);
   }
 
-  /** Number of rows; at least that many when it is above four million. */
+  /** Number of postings; a lower bound when it is above four million. */
   count(entry: number): number {
     if (!this.entries.has(entry)) return 0;
     const slab = this.entries.slabs[entry >>> this.entries.shift]!;
     return slab[(entry & this.entries.mask) * entryWords + 2]! >>> usedBits;
   }
 
-  /** Rows in the last block of a list. */
+  /** Postings in the last block of a list. */
   used(entry: number): number {
     const slab = this.entries.slabs[entry >>> this.entries.shift]!;
     return slab[(entry & this.entries.mask) * entryWords + 2]! & usedMask;
   }
 
-  /** Appends a row, which is above all rows of the list. */
-  append(entry: number, row: number): void {
+  /** Appends a posting, which is above all postings of the list. */
+  append(entry: number, row: number, side: number): void {
+    const posting = row * 2 + side;
     const entries = this.entries;
     const slabIndex = entry >>> entries.shift;
     if (slabIndex >= entries.slabs.length || entries.slabs[slabIndex]!.length === 0) {
@@ -104,19 +109,19 @@ export class PostingLists {
     const countUsed = slab[at + 2]!;
     const count = countUsed >>> usedBits;
     if (count === 0) {
-      slab[at] = row;
+      slab[at] = posting;
       slab[at + 2] = 1 << usedBits;
-      slab[at + 3] = row;
+      slab[at + 3] = posting;
       return;
     }
-    assert(row > slab[at + 3]!, "rows ascend in a list");
-    slab[at + 3] = row;
+    assert(posting > slab[at + 3]!, "postings ascend in a list");
+    slab[at + 3] = posting;
     if (count === 1) {
       const block = this.arena.allocate(0);
       const words = this.arena.slabs[block >>> arenaSlabShift]!;
       const blockAt = block & arenaSlabMask & ~7;
       words[blockAt + blockHeaderWords] = slab[at]!;
-      words[blockAt + blockHeaderWords + 1] = row;
+      words[blockAt + blockHeaderWords + 1] = posting;
       slab[at] = block;
       slab[at + 1] = block;
       slab[at + 2] = (2 << usedBits) | 2;
@@ -128,7 +133,7 @@ export class PostingLists {
     const lastWords = this.arena.slabs[last >>> arenaSlabShift]!;
     const lastAt = last & arenaSlabMask & ~7;
     if (used < blockWords(last) - blockHeaderWords) {
-      lastWords[lastAt + blockHeaderWords + used] = row;
+      lastWords[lastAt + blockHeaderWords + used] = posting;
       slab[at + 2] = countUsed + counted + 1;
       return;
     }
@@ -138,7 +143,7 @@ export class PostingLists {
     const words = this.arena.slabs[block >>> arenaSlabShift]!;
     const blockAt = block & arenaSlabMask & ~7;
     words[blockAt] = last;
-    words[blockAt + blockHeaderWords] = row;
+    words[blockAt + blockHeaderWords] = posting;
     lastWords[lastAt + 1] = block;
     slab[at + 1] = block;
     slab[at + 2] = countUsed - used + counted + 1;

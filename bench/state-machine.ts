@@ -1,0 +1,231 @@
+/**
+ * The state machine alone, in process, over a storage in memory: transfers per second, how much
+ * slower the slowest batch is than the median one, and what a transfer costs in memory. Prints one
+ * table. The rates by CPU time and in the fastest tenth of the batches mean something on a machine
+ * that does other work at the same time, too.
+ *
+ * Usage: node scripts/bench.mjs state-machine [--transfers=5000000] [--only=TEXT]
+ */
+import { parseArgs } from "node:util";
+import { formatCount, formatTable } from "../src/cli/output.ts";
+import { Prng } from "../src/core/prng.ts";
+import { transferRecord } from "../src/ledger/records.ts";
+import { StateMachine } from "../src/ledger/state-machine.ts";
+import { statusCreated } from "../src/ledger/status.ts";
+import { RingStore } from "./state-machine-store.ts";
+
+const operationCreateAccounts = 146;
+const operationCreateTransfers = 147;
+const batchMax = 8189;
+const eventWords = 32;
+const bodyAt = 256;
+const word = transferRecord.word;
+
+interface Load {
+  readonly name: string;
+  readonly accounts: number;
+  readonly ids: "sequential" | "random";
+  /** Transfers of which every second one is pending and the next batch posts it. */
+  readonly twoPhase?: boolean;
+  /** Every transfer has user data of its own. */
+  readonly userData?: boolean;
+}
+
+const loads: readonly Load[] = [
+  { name: "sequential ids, 10k accounts", accounts: 10_000, ids: "sequential" },
+  { name: "random ids, 10k accounts", accounts: 10_000, ids: "random" },
+  { name: "sequential ids, 1M accounts", accounts: 1_000_000, ids: "sequential" },
+  { name: "random ids, 1M accounts", accounts: 1_000_000, ids: "random" },
+  {
+    name: "half pending, half posting",
+    accounts: 10_000,
+    ids: "sequential",
+    twoPhase: true,
+  },
+  { name: "unique user data", accounts: 10_000, ids: "sequential", userData: true },
+];
+
+class Bench {
+  private readonly store = new RingStore();
+  private readonly machine: StateMachine;
+  private readonly request = new Uint8Array(1024 * 1024);
+  private readonly words = new Uint32Array(this.request.buffer);
+  private readonly reply = new Uint8Array(1024 * 1024);
+  private readonly replyWords = new Uint32Array(this.reply.buffer);
+  private readonly random = new Prng(42);
+  private time = 1_795_000_000_000_000_000n;
+  private nextId = 1;
+  readonly batchNs: number[] = [];
+  cpuUs = 0;
+  heapBytes = 0;
+
+  constructor(private readonly load: Load) {
+    this.machine = new StateMachine(this.store, { batchSizeLimit: 1_048_320 });
+    this.machine.open(() => {});
+    for (let first = 0; first < load.accounts; first += batchMax) {
+      const count = Math.min(batchMax, load.accounts - first);
+      for (let index = 0; index < count; index += 1) {
+        const at = bodyAt / 4 + index * eventWords;
+        this.words.fill(0, at, at + eventWords);
+        this.words[at] = first + index + 1;
+        this.words[at + word.ledger] = 1;
+        this.words[at + word.code] = 1;
+      }
+      this.submit(operationCreateAccounts, count, false);
+    }
+  }
+
+  run(transfers: number): void {
+    for (let done = 0; done < transfers; done += batchMax) {
+      const count = Math.min(batchMax, transfers - done);
+      this.fill(count);
+      this.submit(operationCreateTransfers, count, true);
+    }
+  }
+
+  private fill(count: number): void {
+    const { words, random, load } = this;
+    for (let index = 0; index < count; index += 1) {
+      const at = bodyAt / 4 + index * eventWords;
+      words.fill(0, at, at + eventWords);
+      const id = this.nextId;
+      this.nextId += 1;
+      words[at] = load.ids === "random" ? random.u32() : id;
+      if (load.ids === "random") {
+        words[at + 1] = random.u32();
+        words[at + 2] = random.u32();
+        words[at + 3] = random.u32();
+      }
+      words[at + word.amount] = 1 + (id % 1000);
+      // Batches of an odd size: every second transfer of one is pending, and the next posts it.
+      const posts = load.twoPhase === true && id > batchMax + 1 && id % 2 === 0;
+      if (posts) {
+        words[at + word.pendingId] = id - batchMax;
+        words[at + word.amount] = 0xffff_ffff;
+        words[at + word.amount + 1] = 0xffff_ffff;
+        words[at + word.amount + 2] = 0xffff_ffff;
+        words[at + word.amount + 3] = 0xffff_ffff;
+        words[at + word.code] = 4 << 16;
+        continue;
+      }
+      const debit = random.below(load.accounts);
+      let credit = random.below(load.accounts - 1);
+      if (credit >= debit) credit += 1;
+      words[at + word.debitAccountId] = debit + 1;
+      words[at + word.creditAccountId] = credit + 1;
+      words[at + word.ledger] = 1;
+      words[at + word.code] = load.twoPhase === true && id % 2 === 1 ? 1 | (2 << 16) : 1;
+      if (load.twoPhase === true && id % 2 === 1) words[at + word.timeout] = 3600;
+      if (load.userData === true) {
+        words[at + word.userData128] = id;
+        words[at + word.userData128 + 3] = 1;
+        words[at + word.userData64] = id;
+        words[at + word.userData64 + 1] = 2;
+        words[at + word.userData32] = id;
+      }
+    }
+  }
+
+  private submit(operation: number, count: number, measured: boolean): void {
+    const size = (count + 1) * 128;
+    this.request.fill(0xff, bodyAt + count * 128, bodyAt + size);
+    this.words[(bodyAt + size) / 4 - 1] = (count << 16) | 1;
+    // The trailer reads from its end: number of sub-batches, then their counts.
+    this.request[bodyAt + size - 2] = 1;
+    this.request[bodyAt + size - 1] = 0;
+    this.request[bodyAt + size - 4] = count & 0xff;
+    this.request[bodyAt + size - 3] = count >>> 8;
+    this.time += 10_000_000n;
+    const low = Number(this.time & 0xffff_ffffn);
+    const high = Number(this.time >> 32n);
+    const { machine, words, request, replyWords, reply } = this;
+    const heapBefore = measured ? process.memoryUsage().heapUsed : 0;
+    const cpuBefore = process.cpuUsage();
+    const before = process.hrtime.bigint();
+    if (machine.validate(operation, words, request, bodyAt, size) !== 0) throw new Error("invalid");
+    const ready = machine.prefetch(
+      operation,
+      low,
+      high,
+      words,
+      request,
+      bodyAt,
+      size,
+      replyWords,
+      reply,
+      bodyAt,
+      () => {},
+    );
+    if (!ready) throw new Error("the storage is in memory");
+    machine.commit();
+    const after = process.hrtime.bigint();
+    if (measured) {
+      const cpu = process.cpuUsage(cpuBefore);
+      this.cpuUs += cpu.user + cpu.system;
+      this.heapBytes += Math.max(0, process.memoryUsage().heapUsed - heapBefore);
+      this.batchNs.push(Number(after - before));
+    }
+    this.store.endOp();
+    for (let index = 0; index < count; index += 1) {
+      const status = replyWords[bodyAt / 4 + index * 4 + 2];
+      if (status !== statusCreated) throw new Error(`event ${index}: status ${status}`);
+    }
+  }
+}
+
+function measure(load: Load, transfers: number): string[] {
+  const external = (): number => process.memoryUsage().arrayBuffers;
+  const bench = new Bench(load);
+  const before = external();
+  bench.run(transfers);
+  const memory = external() - before;
+  const batches = Float64Array.from(bench.batchNs);
+  const total = batches.reduce((sum, ns) => sum + ns, 0);
+  // The first batches run code that is not compiled yet.
+  const warm = batches
+    .subarray(Math.min(40, batches.length >>> 1))
+    .slice()
+    .sort();
+  const median = warm[warm.length >>> 1]!;
+  const slowest = warm[warm.length - 1]!;
+  const undisturbed = warm[Math.floor(warm.length / 10)]!;
+  return [
+    load.name,
+    formatCount(Math.round((transfers / total) * 1e9)),
+    formatCount(Math.round((transfers / bench.cpuUs) * 1e6)),
+    formatCount(Math.round((batchMax / undisturbed) * 1e9)),
+    (median / 1e6).toFixed(2),
+    (warm[Math.floor(warm.length * 0.99)]! / 1e6).toFixed(2),
+    (slowest / 1e6).toFixed(2),
+    (slowest / median).toFixed(1),
+    (bench.heapBytes / transfers).toFixed(1),
+    (memory / transfers).toFixed(0),
+  ];
+}
+
+const { values } = parseArgs({
+  options: {
+    transfers: { type: "string", default: "5000000" },
+    only: { type: "string", default: "" },
+  },
+});
+const rows = loads
+  .filter(({ name }) => name.includes(values.only))
+  .map((load) => measure(load, Number(values.transfers)));
+console.log(
+  formatTable(
+    [
+      "load",
+      "transfers/s",
+      "per CPU second",
+      "in p10 batches",
+      "batch p50 ms",
+      "p99 ms",
+      "max ms",
+      "max/p50",
+      "heap B/transfer",
+      "index B/transfer",
+    ],
+    rows,
+  ),
+);
