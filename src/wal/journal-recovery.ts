@@ -22,7 +22,8 @@
  *  9. A valid prepare in another op's slot (misdirected write): bad, and treated as rot of the slot
  *     that it hit; the slot that it missed still shows its older content, with a live header
  *     once that landed: lost, as 5.
- * 10. A valid prepare of another cluster: bad, as 9.
+ * 10. A valid prepare or header of another cluster, which no torn write leaves. C: refuse to start.
+ *     R: bad, as 9.
  * 11. A crash while recovery writes: see journal-restore.ts.
  * 12. Op k rewritten in a newer view, crash before its header landed: the prepare is the newer.
  *     The other way around, the header proves that a newer prepare was durable and is gone.

@@ -167,8 +167,12 @@ class Conclusion {
 
   conclude(): Recovery {
     this.decideSlots();
-    if (this.start.single) this.walkChain();
-    else this.findHead();
+    if (this.start.single) {
+      this.walkChain();
+      this.findForeignSlot();
+    } else {
+      this.findHead();
+    }
     if (this.result.fatal === null) {
       for (let slot = 0; slot < this.slotCount; slot += 1) this.settle(slot);
     }
@@ -244,6 +248,19 @@ class Conclusion {
       if (op >= fatalOp) continue;
       fatalOp = op;
       this.result.fatal = this.textFatal(op, slot);
+    }
+  }
+
+  /**
+   * A cluster of one: no torn write leaves a valid header of another cluster, so the file was put
+   * together from two, and what looks like the end of the log need not be.
+   */
+  private findForeignSlot(): void {
+    const { scan, result } = this;
+    for (let slot = 0; slot < this.slotCount && result.fatal === null; slot += 1) {
+      const ringForeign = scan.ringFaults[slot] === Fault.cluster;
+      if (!ringForeign && scan.prepareFaults[slot] !== Fault.cluster) continue;
+      result.fatal = this.textForeign(slot, ringForeign);
     }
   }
 
@@ -378,6 +395,12 @@ class Conclusion {
     const what = fault === Fault.none ? "does not hold it" : faultText(fault);
     const place = layout.describeOffset(layout.prepareAt(slot));
     return `Op ${op} is lost: ${place} ${what}, and the log says that ops up to ${result.commitKnown} were committed.${advice}`;
+  }
+
+  private textForeign(slot: number, inRing: boolean): string {
+    const { layout } = this;
+    const at = inRing ? layout.headerRingAt + slot * headerSize : layout.prepareAt(slot);
+    return `${layout.describeOffset(at)} belongs to another cluster than the superblock.${advice}`;
   }
 
   private textChainBroken(op: number, slot: number): string {
