@@ -1,5 +1,5 @@
 /** Reads a data file at rest for one topic. Changes nothing. */
-import { DataFileLayout } from "../../wal/data-file.ts";
+import { DataFileLayout, superblockCopies, superblockCopySpacing } from "../../wal/data-file.ts";
 import {
   inspectJournal,
   inspectReplies,
@@ -52,6 +52,13 @@ async function inspectTopic(
   file: FileAtRest,
   onProgress: (done: number, all: number) => void,
 ): Promise<Inspection> {
+  const smallest = superblockCopies * superblockCopySpacing;
+  if (file.sizeBytes < smallest) {
+    throw new CommandError(
+      `'${path}' is no data file, or only the beginning of one: it has ${file.sizeBytes} bytes, and the ` +
+        `superblock alone takes ${smallest}.`,
+    );
+  }
   const summary = inspectSuperblock(file);
   if (topic === "superblock") {
     const { json, text } = superblockView(summary);
@@ -95,8 +102,9 @@ async function inspectTopic(
 function usable(summary: SuperblockSummary, path: string): SuperblockContent {
   if (summary.current !== null && summary.error === null) return summary.current;
   const places = summary.damaged.map(({ place, what }) => `${place} ${what}`).join(", ");
+  const reason = (summary.error ?? places).replace(/\.$/, "");
   throw new CommandError(
-    `'${path}' cannot be opened: ${summary.error ?? places}; see 'pacioli inspect superblock'.`,
+    `'${path}' cannot be opened: ${reason}; see 'pacioli inspect superblock'.`,
   );
 }
 
