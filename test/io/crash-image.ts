@@ -15,7 +15,7 @@
  * `CrashImages` moves through the crash points in rising order and keeps `stable` up to date, so
  * that a thousand points cost little more than one pass over the log.
  */
-import { closeSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { assert } from "../../src/core/assert.ts";
 import { sectorSize } from "../../src/core/limits.ts";
 import type { Prng } from "../../src/core/prng.ts";
@@ -105,7 +105,9 @@ export class CrashImage {
   /** Makes `path` hold the image, as a sparse file. */
   writeTo(path: string): void {
     const stage = new Uint8Array(stageSectors * sectorSize);
-    const fd = openSync(path, "w", 0o600);
+    // A new file: ext4 writes out at once what replaces a truncated one.
+    rmSync(path, { force: true });
+    const fd = openSync(path, "wx", 0o600);
     let staged = 0;
     const flush = (end: number): void => {
       const size = staged * sectorSize;
