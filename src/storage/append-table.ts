@@ -195,8 +195,7 @@ export class AppendTable implements GridClient {
   copyTail(target: Uint32Array, targetAt: number): void {
     const from = (this.sealedBlocks & this.slotMask) * blockWords + blockHeaderWords;
     const used = this.tailRows() * this.rowWords;
-    const source = this.tailWords;
-    for (let word = 0; word < used; word += 1) target[targetAt + word] = source[from + word]!;
+    target.set(this.tailWords.subarray(from, from + used), targetAt);
     target.fill(0, targetAt + used, targetAt + blockWords - blockHeaderWords);
   }
 

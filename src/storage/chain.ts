@@ -77,9 +77,7 @@ export class Chain implements BlockSource {
     const first = block * chainWords;
     const bytes = Math.max(0, Math.min(this.length - first * 4, chainWords * 4));
     const used = Math.ceil(bytes / 4);
-    for (let word = 0; word < used; word += 1) {
-      target[at + refWords + word] = this.words[first + word]!;
-    }
+    target.set(this.words.subarray(first, first + used), at + refWords);
     const rest = bytes & 3; // Bytes beyond the content are zero, whatever the caller's were.
     if (rest !== 0) {
       const last = at + refWords + used - 1;

@@ -81,10 +81,6 @@ export class CheckpointWriter implements GridClient {
     }
   }
 
-  get idle(): boolean {
-    return this.phase === Phase.idle;
-  }
-
   get synced(): boolean {
     return this.phase === Phase.synced;
   }
@@ -161,21 +157,22 @@ export class CheckpointWriter implements GridClient {
     this.gatherCount = 0;
     let tableIndex = 0;
     let inTable = 0;
-    for (let placed = 0; placed < pages; ) {
+    for (let placed = 0; placed < pages; placed += pagesPerBlock) {
       const address = this.grid.acquire();
       const count = Math.min(pagesPerBlock, pages - placed);
       this.space.place(address, count);
       this.addStep(Step.pages, 0, count, address);
-      for (let unit = 1; unit <= count; unit += 1) {
-        while (inTable === this.paged[tableIndex]!.frozenCount) {
-          tableIndex += 1;
-          inTable = 0;
-        }
+      let unit = 1;
+      while (unit <= count) {
         const table = this.paged[tableIndex]!;
-        table.place(table.frozenPage(inTable), ((address << unitShift) >>> 0) + unit);
-        inTable += 1;
+        const some = Math.min(count + 1 - unit, table.frozenCount - inTable);
+        table.place(inTable, some, ((address << unitShift) >>> 0) + unit);
+        unit += some;
+        inTable += some;
+        if (inTable < table.frozenCount) continue;
+        tableIndex += 1;
+        inTable = 0;
       }
-      placed += count;
     }
   }
 
@@ -240,7 +237,7 @@ export class CheckpointWriter implements GridClient {
       chain.resize(trailer.length);
       const words = Math.ceil(trailer.length / 4);
       assert(trailer.words.length >= words, "a trailer is as long as it says");
-      for (let word = 0; word < words; word += 1) chain.words[word] = trailer.words[word]!;
+      chain.words.set(trailer.words.subarray(0, words));
       this.acquireChain(chain);
     }
     for (let index = trailers.length; index < trailersMax; index += 1)
@@ -429,9 +426,8 @@ export class CheckpointWriter implements GridClient {
     const first = chunk * indexRefs;
     const entries = Math.min(indexRefs, length - first);
     assert(entries > 0, "an index block has entries");
-    const source = list.chunks[chunk]!;
     const used = entries * refWords;
-    for (let word = 0; word < used; word += 1) staging.words[target + word] = source[word]!;
+    staging.words.set(list.chunks[chunk]!.subarray(0, used), target);
     staging.words.fill(0, target + used, target + payloadWords);
     this.grid.seal(
       staging,

@@ -103,7 +103,7 @@ for (const format of appendTableFormats) {
   assert(payloadSize % format.rowSize === 0, "rows fill a block");
 }
 
-export function tableName(id: number): string {
+function tableName(id: number): string {
   const paged = pagedTableFormats.find((format) => format.id === id);
   if (paged !== undefined) return paged.name;
   return appendTableFormats.find((format) => format.id === id)?.name ?? `table ${id}`;

@@ -27,10 +27,10 @@ import { FreeSet } from "./free-set.ts";
 import { FatalCode } from "./options.ts";
 
 /** Block reads and writes in flight. */
-export const gridTransfersMax = 32;
+const gridTransfersMax = 32;
 
 /** The file grows by multiples of it. Bytes. */
-export const gridGrowthBytes = 16 * 1024 * 1024;
+const gridGrowthBytes = 16 * 1024 * 1024;
 
 const at = blockLayout.word;
 
@@ -112,10 +112,6 @@ export class Grid {
   /** Byte offset of a block in the file. */
   fileOffset(address: number): number {
     return this.gridAt + (address - 1) * blockSize;
-  }
-
-  get writesInFlight(): number {
-    return gridTransfersMax - this.idleCount;
   }
 
   /** Hands out the lowest free address. The caller has checked `freeSet.available`. */

@@ -63,10 +63,6 @@ export class PageSpace {
     this.pages += 1;
   }
 
-  livePages(address: number): number {
-    return address > this.live.length ? 0 : this.live[address - 1]! & ~chosen;
-  }
-
   /** One live page of the block is written elsewhere. */
   kill(address: number): void {
     const value = this.live[address - 1]!;

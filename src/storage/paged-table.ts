@@ -12,7 +12,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { pageSize } from "../core/limits.ts";
-import { indexRefs, pageWords, unitShift } from "./format.ts";
+import { indexRefs, pageWords, refWords, unitShift } from "./format.ts";
 import { copyPage, type PageCopies } from "./page-copies.ts";
 import type { PageSpace } from "./page-space.ts";
 import { RefList } from "./ref-list.ts";
@@ -149,6 +149,11 @@ export class PagedTable {
     assert(this.gathered === this.frozenCount, "the freeze before was written out");
     const pages = this.pageCount();
     this.refs.extend(pages);
+    if (this.refs.chunks.length > this.indexDirty.length) {
+      const larger = new Uint8Array(this.refs.chunks.length * 2);
+      larger.set(this.indexDirty);
+      this.indexDirty = larger;
+    }
     this.frozenCount = 0;
     this.gathered = 0;
     for (let page = 0; page < pages; page += 1) {
@@ -187,16 +192,18 @@ export class PagedTable {
     return this.frozenPages[index]!;
   }
 
-  /** Gives a frozen page its new unit; the checksum follows when it is written. */
-  place(page: number, unit: number): void {
-    this.refs.set(page, unit, noChecksum, 0);
-    const chunk = Math.floor(page / indexRefs);
-    if (chunk >= this.indexDirty.length) {
-      const larger = new Uint8Array(Math.max(this.indexDirty.length * 2, chunk + 1));
-      larger.set(this.indexDirty);
-      this.indexDirty = larger;
+  /**
+   * Gives `count` frozen pages, from the `first` of the freeze on, the units from `unit` on. The
+   * checksums in their references follow when they are written.
+   */
+  place(first: number, count: number, unit: number): void {
+    assert(first + count <= this.frozenCount, "the pages were frozen");
+    for (let index = 0; index < count; index += 1) {
+      const page = this.frozenPages[first + index]!;
+      const chunk = Math.floor(page / indexRefs);
+      this.refs.chunks[chunk]![(page - chunk * indexRefs) * refWords] = unit + index;
+      this.indexDirty[chunk] = 1;
     }
-    this.indexDirty[chunk] = 1;
   }
 
   /** Copies the next frozen page, as it was at the freeze, to target[at …). Returns its number. */
@@ -231,5 +238,3 @@ export class PagedTable {
 function pageOffset(page: number): number {
   return (page & ((1 << slabPagesLog2) - 1)) * pageWords;
 }
-
-const noChecksum = new Uint32Array(4);

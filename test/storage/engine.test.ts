@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { blockSize } from "../../src/core/limits.ts";
 import type { LedgerStore } from "../../src/ledger/store.ts";
 import type { StorageEngine } from "../../src/storage/engine.ts";
 import { type Load, type Machine, World } from "./world.ts";
@@ -181,4 +182,23 @@ test("more blocks than one index block holds", () => {
   expect(report.problems).toEqual([]);
   expect(report.damaged).toEqual([]);
   expect(report.blocksRead).toBeGreaterThan(3264);
+});
+
+test("a free set larger than a block", () => {
+  const used = 270_000;
+  // The blocks in use lie before the file; what the engine acquires starts at its beginning.
+  const world = new World(load(12), machine(12), {
+    gridBlocksMax: 300_000,
+    gridAt: 8192 - used * blockSize,
+  });
+  for (let block = 0; block < used; block += 1) world.engine.grid.freeSet.acquire();
+  while (world.op < 10) world.step();
+  world.finishCheckpoint();
+  expect(world.engine.state.freeSet.blocks).toBe(2);
+  world.crash();
+  while (world.op < 20) world.step();
+  world.finishCheckpoint();
+  world.crash();
+  expect(world.engine.summary().blocksAcquired).toBeGreaterThan(used);
+  expect(world.engine.grid.freeSet.isAcquired(used)).toBe(true);
 });
