@@ -56,15 +56,18 @@ Napi::Value ring_probe(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// ringOpen(entries, slots, completionsMax, owned): a negative errno, or the ring's description.
+// ringOpen(entries, slots, completionsMax, owned, level): a negative errno, or the ring's
+// description.
 Napi::Value ring_open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  CHECK(info.Length() == 4);
+  CHECK(info.Length() == 5);
   auto open = std::make_unique<OpenRing>();
   RingOptions options;
   options.entries = u32(info[0]);
   options.slots = u32(info[1]);
   options.completions_max = u32(info[2]);
+  CHECK(u32(info[4]) <= static_cast<uint32_t>(RingLevel::plain));
+  options.level = static_cast<RingLevel>(u32(info[4]));
   if (info[3].As<Napi::Boolean>().Value()) {
     CHECK(napi_get_uv_event_loop(env, &open->loop) == napi_ok);
     options.wake_fd = uv_backend_fd(open->loop);

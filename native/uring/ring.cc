@@ -51,7 +51,7 @@ int Ring::create(const RingOptions& options, BufferRegistry& buffers, std::uniqu
 int Ring::open() {
   // Every slot and the wake poll have room among the completions: they do not overflow.
   const uint32_t larger = options_.slots > options_.entries ? options_.slots : options_.entries;
-  if (const int error = queue_.open(options_.entries, 2 * larger)) return error;
+  if (const int error = queue_.open(options_.entries, 2 * larger, options_.level)) return error;
 
   int files[files_max];
   for (int& fd : files) fd = -1;

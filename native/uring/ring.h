@@ -24,6 +24,8 @@ struct RingOptions {
   uint32_t completions_max = 1024;
   // A descriptor whose readability ends a wait, or -1.
   int wake_fd = -1;
+  // For tests: as an older kernel would.
+  RingLevel level = RingLevel::newest;
 };
 
 class Ring {

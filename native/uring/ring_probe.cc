@@ -41,7 +41,7 @@ bool durable_write_known() {
 RingProbe probe_ring() {
   RingProbe probe;
   UringQueue queue;
-  probe.error = queue.open(4, 8);
+  probe.error = queue.open(4, 8, RingLevel::newest);
   if (probe.error != 0) return probe;
   probe.setup_flags = queue.setup_flags();
   probe.features = queue.features();

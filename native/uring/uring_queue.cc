@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -47,15 +48,12 @@ UringQueue::~UringQueue() {
   if (fd_ >= 0) close(fd_);  // The kernel cancels what is left.
 }
 
-int UringQueue::open(uint32_t sq_entries, uint32_t cq_entries) {
+int UringQueue::open(uint32_t sq_entries, uint32_t cq_entries, RingLevel level) {
   CHECK(fd_ == -1);
   CHECK(cq_entries >= sq_entries);
-  // The newest way first: completions are worked off only when this thread asks for them, which
-  // spares interrupts and locks (Linux 6.1); then without interrupts (5.19); then plain (5.11).
-  // A kernel answers EINVAL to flags that it does not know.
+  // By level. A kernel answers EINVAL to flags that it does not know.
   constexpr uint32_t plain = uring::setup::cq_size | uring::setup::clamp;
-  constexpr uint32_t newer =
-      plain | uring::setup::submit_all | uring::setup::taskrun_flag;
+  constexpr uint32_t newer = plain | uring::setup::submit_all | uring::setup::taskrun_flag;
   constexpr uint32_t attempts[] = {
       newer | uring::setup::single_issuer | uring::setup::defer_taskrun,
       newer | uring::setup::coop_taskrun,
@@ -64,9 +62,9 @@ int UringQueue::open(uint32_t sq_entries, uint32_t cq_entries) {
   constexpr uint32_t features_needed = uring::feature::single_mmap | uring::feature::no_drop |
                                        uring::feature::fast_poll | uring::feature::ext_arg;
   int error = -EINVAL;
-  for (const uint32_t flags : attempts) {
+  for (size_t attempt = static_cast<size_t>(level); attempt < std::size(attempts); attempt += 1) {
     Params params{};
-    params.flags = flags;
+    params.flags = attempts[attempt];
     params.cq_entries = cq_entries;
     const int result = call_setup(sq_entries, &params);
     if (result < 0) {
@@ -75,7 +73,7 @@ int UringQueue::open(uint32_t sq_entries, uint32_t cq_entries) {
       return error;
     }
     fd_ = result;
-    setup_flags_ = flags;
+    setup_flags_ = attempts[attempt];
     features_ = params.features;
     if ((features_ & features_needed) != features_needed) return -ENOSYS;
     return map(params);

@@ -13,6 +13,16 @@
 
 namespace pacioli {
 
+// How completions are delivered, best first.
+enum class RingLevel : uint32_t {
+  // Worked off only when this thread asks for them: no interrupts, no locks. Linux 6.1.
+  newest = 0,
+  // Without interrupting this thread. Linux 5.19.
+  cooperative = 1,
+  // Linux 5.11.
+  plain = 2,
+};
+
 class UringQueue {
  public:
   UringQueue() = default;
@@ -20,8 +30,9 @@ class UringQueue {
   UringQueue(const UringQueue&) = delete;
   UringQueue& operator=(const UringQueue&) = delete;
 
-  // Returns 0 or a negative errno: -EPERM and -ENOSYS where io_uring is refused or missing.
-  int open(uint32_t sq_entries, uint32_t cq_entries);
+  // Takes the best level that the kernel knows, not better than `level`. Returns 0 or a negative
+  // errno: -EPERM and -ENOSYS where io_uring is refused or missing.
+  int open(uint32_t sq_entries, uint32_t cq_entries, RingLevel level);
 
   // Room for further submissions.
   uint32_t sq_space() const;

@@ -61,6 +61,7 @@ export interface NativeAddon {
     slots: number,
     completionsMax: number,
     owned: boolean,
+    level: number,
   ): NativeRing | number;
   ringEnter?(id: number, waitMs: number): number;
   ringWatch?(id: number, onReadable: () => void): number;

@@ -1,6 +1,15 @@
 import { Buffer } from "node:buffer";
-import { describe, expect, test } from "vitest";
-import { checksum, checksumMatches, checksumOfEmpty, checksumPortable } from "./checksum.ts";
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { loadAddon } from "./addon.ts";
+import {
+  checksum,
+  checksumImplementation,
+  checksumMatches,
+  checksumOfEmpty,
+  checksumPortable,
+  useChecksumImplementation,
+} from "./checksum.ts";
 
 const counting = (length: number): Uint8Array =>
   Uint8Array.from({ length }, (_, index) => index & 255);
@@ -71,4 +80,41 @@ test("a match is told from any single changed bit", () => {
 
 test("the constant of the empty input", () => {
   expect(Buffer.from(checksumOfEmpty).toString("hex")).toBe("83cc600dc4e3e7e62d4055826174f149");
+});
+
+describe("the choice of the implementation", () => {
+  const preferred = loadAddon() === null ? "portable" : "native";
+  afterEach(() => {
+    useChecksumImplementation(preferred);
+  });
+
+  test("is the addon where it loads, and can be changed", () => {
+    expect(checksumImplementation()).toBe(preferred);
+    expect(useChecksumImplementation("portable")).toBe(true);
+    expect(checksumImplementation()).toBe("portable");
+    expect(checksumMatches(checksumOfEmpty, 0, checksumOfEmpty, 0, 0)).toBe(true);
+    expect(useChecksumImplementation("native")).toBe(preferred === "native");
+    expect(checksumImplementation()).toBe(preferred);
+  });
+});
+
+test("twin and addon agree at every length and alignment", () => {
+  const bytes = new Uint8Array(72_000);
+  for (let at = 0; at < bytes.length; at += 1) bytes[at] = Math.imul(at, 0x9e37_79b1) >>> 24;
+  const expected = new Uint8Array(20);
+  const actual = new Uint8Array(20);
+  const length = fc.oneof(
+    fc.nat(70_000),
+    fc.nat(100),
+    fc.nat(2000).map((chunks) => chunks * 32),
+  );
+  fc.assert(
+    fc.property(length, fc.nat(1000), fc.nat(4), fc.nat(255), (length, at, targetAt, byte) => {
+      bytes[at + (length >> 1)] = byte;
+      checksumPortable(expected, targetAt, bytes, at, length);
+      checksum(actual, targetAt, bytes, at, length);
+      expect(actual).toEqual(expected);
+    }),
+    { numRuns: 500 },
+  );
 });

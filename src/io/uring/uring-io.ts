@@ -22,7 +22,12 @@ export interface UringOptions {
   readonly entries?: number;
   /** Operations in flight at most: a power of two, 8…16,384. Default 8,192. */
   readonly operationsMax?: number;
+  /** For tests: behave as on a kernel not newer than this. */
+  readonly kernel?: keyof typeof kernelLevels;
 }
+
+/** How completions are delivered: RingLevel of native/uring/uring_queue.h. */
+const kernelLevels = { "6.1": 0, "5.19": 1, "5.11": 2 } as const;
 
 /** A backend, or one clause that says why there is none. */
 export type UringResult =
@@ -33,14 +38,20 @@ const isPowerOfTwo = (value: number): boolean => value > 0 && (value & (value - 
 
 /** Opens a ring where the kernel allows it. Never throws for want of io_uring. */
 export function createUringIo(options: UringOptions): UringResult {
-  const { drive, entries = 256, operationsMax = 8192 } = options;
+  const { drive, entries = 256, operationsMax = 8192, kernel = "6.1" } = options;
   assert(isPowerOfTwo(entries) && entries <= 4096, "entries is a power of two up to 4,096");
   assert(isPowerOfTwo(operationsMax), "operationsMax is a power of two");
   assert(operationsMax >= 8 && operationsMax <= 16_384, "operationsMax is 8…16,384");
   const capabilities = probeUring();
   if (typeof capabilities === "string") return { io: null, reason: capabilities };
   const { addon } = capabilities;
-  const ring = addon.ringOpen(entries, 2 * operationsMax, completionsMax, drive === "owned");
+  const ring = addon.ringOpen(
+    entries,
+    2 * operationsMax,
+    completionsMax,
+    drive === "owned",
+    kernelLevels[kernel],
+  );
   if (typeof ring === "number") return { io: null, reason: uringRefusal(ring) };
   const stats = new UringStats(`uring (${drive})`);
   const engine = new Engine(addon, ring, stats, operationsMax);

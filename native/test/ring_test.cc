@@ -1,0 +1,281 @@
+#include "../uring/ring.h"
+
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../uring/ring_probe.h"
+#include "../uring/sockets.h"
+#include "test.h"
+
+using namespace pacioli;
+
+namespace {
+
+// A ring driven as JavaScript drives it: through its shared memory alone.
+class Driver {
+ public:
+  explicit Driver(RingOptions options, RingLevel level = RingLevel::newest) {
+    options.level = level;
+    EXPECT(Ring::create(options, buffers, &ring) == 0);
+    control = reinterpret_cast<Control*>(buffers.base(ring->control_id()));
+    pending = reinterpret_cast<uint32_t*>(buffers.base(ring->pending_id()));
+    completions = reinterpret_cast<CompletionEntry*>(buffers.base(ring->completions_id()));
+  }
+
+  Descriptor& describe(uint32_t slot, uint32_t opcode, int handle) {
+    Descriptor& descriptor = ring->descriptor(slot);
+    descriptor = Descriptor{};
+    descriptor.opcode = opcode;
+    descriptor.handle = static_cast<uint32_t>(handle);
+    return descriptor;
+  }
+
+  void move(uint32_t slot, uint32_t opcode, int handle, uint32_t buffer, uint32_t at,
+            uint32_t length, uint64_t offset, uint32_t flags) {
+    Descriptor& descriptor = describe(slot, opcode, handle);
+    descriptor.buffer_id = buffer;
+    descriptor.buffer_at = at;
+    descriptor.length = length;
+    descriptor.offset_low = static_cast<uint32_t>(offset);
+    descriptor.offset_high = static_cast<uint32_t>(offset >> 32);
+    descriptor.flags = flags;
+    queue(slot);
+  }
+
+  void queue(uint32_t slot) {
+    pending[control->queue_tail & (ring->options().slots - 1)] = slot;
+    control->queue_tail += 1;
+  }
+
+  // Turns until `count` completions have come; results by slot.
+  std::map<uint32_t, int32_t> reap(size_t count) {
+    std::map<uint32_t, int32_t> results;
+    for (int turn = 0; turn < 10'000 && results.size() < count; turn += 1) {
+      const int reaped = ring->enter(100);
+      EXPECT(reaped >= 0);
+      for (int index = 0; index < reaped; index += 1) {
+        EXPECT(results.count(completions[index].slot) == 0);
+        results[completions[index].slot] = completions[index].result;
+      }
+    }
+    EXPECT(results.size() == count);
+    return results;
+  }
+
+  BufferRegistry buffers;
+  std::unique_ptr<Ring> ring;
+  Control* control;
+  uint32_t* pending;
+  CompletionEntry* completions;
+};
+
+RingOptions small(uint32_t entries, uint32_t slots) {
+  RingOptions options;
+  options.entries = entries;
+  options.slots = slots;
+  return options;
+}
+
+constexpr RingLevel levels[] = {RingLevel::newest, RingLevel::cooperative, RingLevel::plain};
+
+}  // namespace
+
+TEST(probe, "the probe finds what the ring needs") {
+  const RingProbe found = probe_ring();
+  EXPECT(found.error == 0);
+  EXPECT(found.opcodes_complete);
+  EXPECT(found.durable_write);
+}
+
+TEST(file_round_trip, "a file is written durably and read back, by descriptor and registered") {
+  for (const RingLevel level : levels) {
+    Driver driver(small(8, 16), level);
+    test::TemporaryFile file(O_DIRECT);
+    const uint32_t buffer = driver.buffers.allocate(32 * 1024, false);
+    std::memset(driver.buffers.base(buffer), 7, 16 * 1024);
+    const uint64_t far = uint64_t{5} << 32;
+    driver.move(3, opcode::write, file.fd(), buffer, 0, 16 * 1024, far, flag::durable);
+    EXPECT(driver.reap(1)[3] == 16 * 1024);
+
+    EXPECT(driver.ring->register_file(2, file.fd()) == 0);
+    driver.move(4, opcode::read, 2, buffer, 16 * 1024, 16 * 1024, far, flag::fixed_file);
+    EXPECT(driver.reap(1)[4] == 16 * 1024);
+    EXPECT(std::memcmp(driver.buffers.base(buffer), driver.buffers.base(buffer) + 16 * 1024,
+                       16 * 1024) == 0);
+    driver.describe(5, opcode::sync, 2).flags = flag::fixed_file;
+    driver.queue(5);
+    EXPECT(driver.reap(1)[5] == 0);
+    EXPECT(driver.ring->register_file(2, -1) == 0);
+    driver.queue(5);
+    EXPECT(driver.reap(1)[5] == -EBADF);
+    EXPECT(driver.ring->in_kernel() == 0);
+  }
+}
+
+TEST(full_ring, "what does not fit the kernel's rings stays queued, and nothing is lost") {
+  for (const RingLevel level : levels) {
+    RingOptions options = small(2, 512);
+    options.completions_max = 5;
+    Driver driver(options, level);
+    test::TemporaryFile file(0);
+    const uint32_t buffer = driver.buffers.allocate(512 * 1024, false);
+    for (int round = 0; round < 3; round += 1) {
+      for (uint32_t slot = 0; slot < 512; slot += 1) {
+        driver.move(slot, opcode::write, file.fd(), buffer, slot * 1024, 1024, slot * 1024, 0);
+      }
+      for (const auto& [slot, result] : driver.reap(512)) EXPECT(result == 1024);
+    }
+    EXPECT(driver.control->pressure > 0);
+    EXPECT(driver.control->queue_head == driver.control->queue_tail);
+  }
+}
+
+TEST(sockets_pair, "bytes pass a pair of sockets, a whole receive waits for its length") {
+  for (const RingLevel level : levels) {
+    Driver driver(small(8, 16), level);
+    int ends[2];
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    const uint32_t buffer = driver.buffers.allocate(8192, false);
+    std::memset(driver.buffers.base(buffer), 9, 300);
+    driver.move(0, opcode::receive, ends[0], buffer, 4096, 300, 0, flag::whole);
+    EXPECT(driver.ring->enter(1) == 0);
+    driver.move(1, opcode::send, ends[1], buffer, 0, 100, 0, 0);
+    EXPECT(driver.reap(1)[1] == 100);
+    EXPECT(driver.ring->enter(1) == 0);
+    driver.move(1, opcode::send, ends[1], buffer, 100, 200, 0, 0);
+    std::map<uint32_t, int32_t> results = driver.reap(2);
+    EXPECT(results[0] == 300);
+    EXPECT(results[1] == 200);
+    EXPECT(driver.buffers.base(buffer)[4096 + 299] == 9);
+
+    driver.describe(2, opcode::shutdown, ends[1]);
+    driver.queue(2);
+    EXPECT(driver.reap(1)[2] == 0);
+    driver.move(0, opcode::receive, ends[0], buffer, 0, 10, 0, 0);
+    EXPECT(driver.reap(1)[0] == 0);
+    for (const int end : ends) {
+      driver.describe(2, opcode::close, end);
+      driver.queue(2);
+      EXPECT(driver.reap(1)[2] == 0);
+    }
+  }
+}
+
+TEST(network, "listen, accept and connect over IPv4") {
+  Driver driver(small(8, 16));
+  uint8_t address[address_bytes_max];
+  int length = address_parse("127.0.0.1", 0, address);
+  EXPECT(length > 0);
+  const int listener = socket_listen(address, static_cast<uint32_t>(length), 8);
+  EXPECT(listener >= 0);
+  const int port = socket_port(listener);
+  EXPECT(port > 0);
+  driver.describe(0, opcode::accept, listener);
+  driver.queue(0);
+
+  length = address_parse("127.0.0.1", static_cast<uint16_t>(port), address);
+  const int client = socket_open(address);
+  EXPECT(client >= 0);
+  EXPECT(socket_configure(client) == 0);
+  Descriptor& connect = driver.describe(1, opcode::connect, client);
+  std::memcpy(connect.extra, address, sizeof(address));
+  connect.length = static_cast<uint32_t>(length);
+  driver.queue(1);
+  std::map<uint32_t, int32_t> results = driver.reap(2);
+  EXPECT(results[1] == 0);
+  EXPECT(results[0] >= 0);
+  EXPECT(socket_shutdown(client) == 0);
+  close(results[0]);
+  close(client);
+  close(listener);
+}
+
+TEST(addresses, "numeric addresses alone are taken") {
+  uint8_t address[address_bytes_max];
+  EXPECT(address_parse("::1", 3001, address) > 0);
+  EXPECT(address_parse("0.0.0.0", 0, address) > 0);
+  for (const char* host : {"", "localhost", "1.2.3", "1.2.3.4.5", "::g", "127.0.0.1:80"}) {
+    EXPECT(address_parse(host, 1, address) == -EINVAL);
+  }
+}
+
+TEST(timeouts, "a timeout ends with -ETIME, a canceled one with -ECANCELED") {
+  for (const RingLevel level : levels) {
+    Driver driver(small(8, 16), level);
+    const auto timeout = [&](uint32_t slot, int64_t seconds, int64_t nanoseconds) {
+      const int64_t time[2] = {seconds, nanoseconds};
+      std::memcpy(driver.describe(slot, opcode::timeout, 0).extra, time, sizeof(time));
+      driver.queue(slot);
+    };
+    timeout(0, 0, 2'000'000);
+    EXPECT(driver.reap(1)[0] == -ETIME);
+    EXPECT(driver.completions[0].duration_us >= 2000);
+    timeout(0, 3600, 0);
+    EXPECT(driver.ring->enter(1) == 0);
+    EXPECT(driver.ring->in_kernel() == 1);
+    driver.describe(1, opcode::cancel, 0);
+    driver.queue(1);
+    std::map<uint32_t, int32_t> results = driver.reap(2);
+    EXPECT(results[0] == -ECANCELED);
+    EXPECT(results[1] == 0);
+    driver.queue(1);
+    EXPECT(driver.reap(1)[1] == -ENOENT);
+  }
+}
+
+TEST(wake, "a readable descriptor ends the wait, once per call") {
+  const int event = eventfd(0, EFD_CLOEXEC);
+  RingOptions options = small(8, 16);
+  options.wake_fd = event;
+  Driver driver(options);
+  EXPECT(driver.ring->enter(1) == 0);
+  EXPECT(driver.control->wake == 0);
+  const uint64_t one = 1;
+  EXPECT(write(event, &one, sizeof(one)) == sizeof(one));
+  EXPECT(driver.ring->enter(60'000) == 0);
+  EXPECT(driver.control->wake == 1);
+  uint64_t value;
+  EXPECT(read(event, &value, sizeof(value)) == sizeof(value));
+  EXPECT(driver.ring->enter(1) == 0);
+  EXPECT(driver.control->wake == 0);
+  close(event);
+}
+
+TEST(eventfd_signal, "a registered eventfd tells of completions without an enter") {
+  for (const RingLevel level : levels) {
+    const int event = eventfd(0, EFD_CLOEXEC);
+    Driver driver(small(8, 16), level);
+    EXPECT(driver.ring->register_eventfd(event) == 0);
+    int ends[2];
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    const uint32_t buffer = driver.buffers.allocate(4096, false);
+    driver.move(0, opcode::receive, ends[0], buffer, 0, 10, 0, 0);
+    EXPECT(driver.ring->enter(0) == 0);
+    EXPECT(write(ends[1], "x", 1) == 1);
+    uint64_t value;
+    EXPECT(read(event, &value, sizeof(value)) == sizeof(value));
+    EXPECT(driver.ring->enter(0) == 1);
+    EXPECT(driver.completions[0].result == 1);
+    for (const int fd : {ends[0], ends[1], event}) close(fd);
+  }
+}
+
+TEST(abandoned, "a ring that ends with operations in flight leaves their buffers mapped") {
+  int ends[2];
+  EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  Driver driver(small(8, 16));
+  const uint32_t buffer = driver.buffers.allocate(4096, false);
+  driver.move(0, opcode::receive, ends[0], buffer, 0, 10, 0, 0);
+  EXPECT(driver.ring->enter(0) == 0);
+  driver.ring.reset();
+  driver.buffers.free(buffer);
+  EXPECT(driver.buffers.contains(buffer));
+  for (const int end : ends) close(end);
+}
