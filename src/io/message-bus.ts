@@ -243,7 +243,6 @@ export class MessageBus implements ConnectionOwner {
     assert(!this.closing, "a bus is closed once");
     this.closing = true;
     this.onClosedCallback = onClosed;
-    this.acceptRetryTick = -1;
     for (const dialer of this.dialers) dialer.stop();
     for (const connection of this.connections) connection.close(CloseCause.shutdown);
     if (this.listener !== -1) this.io.closeSocket(this.listenerCompletion, this.listener);
@@ -396,7 +395,7 @@ export class MessageBus implements ConnectionOwner {
   onFree(connection: Connection): void {
     this.freeConnections.push(connection);
     if (connection.dialled) {
-      if (!this.closing) this.dialerOf(connection.replica).schedule(this.ticks);
+      this.dialerOf(connection.replica).schedule(this.ticks);
     } else {
       this.accepted -= 1;
     }

@@ -49,7 +49,7 @@ export class ReplicaDialer {
     this.closeCompletion = new Completion(() => {});
   }
 
-  /** There is no connection: try after the delay. */
+  /** There is no connection: try after the delay, unless stopped. */
   schedule(ticks: number): void {
     assert(this.dueTick === -1, "an attempt is scheduled once");
     assert(!this.connectCompletion.busy, "one attempt at a time");

@@ -113,6 +113,28 @@ describe("three replicas", () => {
     expect(io.handlesOpen).toBe(0);
   });
 
+  test("one that speaks, then is lost, is dialled again at once", () => {
+    const io = new FakeIo(new Prng(9));
+    const dialling = replicaOf(io, 0);
+    run([dialling], 1500);
+    expect(dialling.bus.counters.dialsFailed).toBeGreaterThan(20);
+    let other = replicaOf(io, 1);
+    run([dialling, other], 150);
+    for (let round = 1; round <= 10; round += 1) {
+      send(dialling, 1, 0, 0);
+      run([dialling, other], 20);
+      send(other, 0, 1, 0);
+      run([dialling, other], 20);
+      other.close();
+      other = replicaOf(io, 1, round);
+      // The shortest delay is 50 to 100 ms; without a word from it, it could be a second.
+      run([dialling, other], 20);
+      expect(dialling.bus.isReplicaConnected(1)).toBe(true);
+    }
+    dialling.close();
+    other.close();
+  });
+
   test("an impostor on the address of a replica is found out", () => {
     const io = new FakeIo(new Prng(8));
     const dialling = replicaOf(io, 0);

@@ -5,6 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { Prng } from "../../src/core/prng.ts";
 import { CloseCause, DropCause } from "../../src/io/bus-counters.ts";
+import type { Connection } from "../../src/io/connection.ts";
 import { receiveTimeoutTicks, sendTimeoutTicks, silentTicks } from "../../src/io/message-bus.ts";
 import { MessagePool } from "../../src/io/message-pool.ts";
 import { Command } from "../../src/wire/header.ts";
@@ -247,6 +248,17 @@ describe("unfinished frames", () => {
     harness.finish();
   });
 
+  test("many at a time are all closed", () => {
+    const harness = new BusHarness({ bus: { connectionsMax: 40 } });
+    const slow = Array.from({ length: 40 }, () => harness.dial());
+    for (const peer of slow) harness.feed(peer, ping(7n).bytes.subarray(0, 99));
+    harness.turns(100);
+    harness.ticks(receiveTimeoutTicks + 100);
+    expect(slow.every((peer) => peer.ended)).toBe(true);
+    expect(harness.bus.counters.closes[CloseCause.receiveTimeout]).toBe(40);
+    harness.finish();
+  });
+
   test("a byte now and then does not help a header", () => {
     const harness = new BusHarness();
     const slow = harness.dial();
@@ -370,10 +382,11 @@ describe("more connections than the limit", () => {
 
   test("one that never said anything gives way, after a while", () => {
     const harness = new BusHarness({ bus: { connectionsMax: 2 } });
-    const silent = harness.dial();
-    harness.turns();
     const good = harness.dial();
     harness.pingPong(good, 1n);
+    harness.ticks(10);
+    const silent = harness.dial();
+    harness.turns();
     const early = harness.dial();
     harness.until(() => early.ended, "refused");
     expect(silent.ended).toBe(false);
@@ -592,6 +605,23 @@ describe("an exhausted pool", () => {
     harness.finish();
   });
 
+  test("replicas need no permit for a large frame", () => {
+    const harness = new BusHarness({
+      large: 4,
+      bus: { largeReceivesMax: 1, replica: 1, replicaCount: 2 },
+    });
+    harness.answer = false;
+    const [slow, waiting, replica] = [harness.dial(), harness.dial(), harness.dial()];
+    harness.feed(slow, request(7n, 1, 50_000).bytes.subarray(0, 30_000));
+    harness.turns();
+    harness.feed(waiting, request(8n, 1, 50_000).bytes);
+    harness.feed(replica, internal(Command.ping, 0).bytes);
+    harness.feed(replica, internal(Command.headers, 0, 50_000).bytes);
+    harness.until(() => harness.delivered.length === 2, "the replica's");
+    expect(harness.pool.waiters(true)).toBe(1);
+    harness.finish();
+  });
+
   test("one that closes while it waits leaves the line", () => {
     const harness = new BusHarness({ small: 1 });
     harness.answer = false;
@@ -647,6 +677,7 @@ describe("sending", () => {
     const harness = new BusHarness({ capacity: 4096 });
     const good = harness.dial();
     harness.pingPong(good, 1n);
+    harness.ticks(2 * sendTimeoutTicks);
     const stuck = harness.dial();
     harness.feed(stuck, request(7n, 1, 50_000).bytes);
     harness.until(() => harness.delivered.length === 2, "delivered");
@@ -714,37 +745,72 @@ describe("sending", () => {
   });
 
   test("a connection object that is used again knows nothing of its last peer", () => {
-    const harness = new BusHarness({ bus: { connectionsMax: 1, replica: 1, replicaCount: 2 } });
+    const harness = new BusHarness({ bus: { connectionsMax: 2, replica: 1, replicaCount: 2 } });
     harness.answer = false;
     const seen: string[] = [];
     harness.onDelivered = (_, connection) => {
       const client = connection.client.join(" ");
       seen.push(`${connection.generation} ${connection.messages} ${client}`);
     };
-    // Leaves a good header and half of a body behind, and a message that was never sent.
-    const half = request(7n, 1, 1000).bytes.subarray(0, 600);
-    for (const stream of [ping(7n).bytes, half]) {
-      const first = harness.dial();
-      const second = harness.dial();
-      harness.feed(first, stream);
+    const gone = (): void => harness.until(() => harness.bus.connectionsUsed === 0, "gone");
+    const clients = [7n, 8n, 9n].map((client) => {
+      const peer = harness.dial();
       harness.turns();
-      first.end();
-      second.end();
-      harness.until(() => harness.bus.connectionsUsed === 0, "gone");
-    }
-    for (let count = 0; count < 2; count += 1) {
-      const replica = harness.dial();
-      harness.feed(replica, internal(Command.ping, 0).bytes);
+      if (client < 9n) harness.feed(peer, ping(client).bytes);
+      return peer;
+    });
+    harness.turns();
+    for (const peer of clients) peer.end();
+    gone();
+    const replicas = [1, 2, 3].map(() => harness.dial());
+    harness.turns();
+    for (const peer of replicas) {
+      harness.feed(peer, internal(Command.ping, 0).bytes);
       harness.turns();
-      replica.end();
-      harness.until(() => harness.bus.connectionsUsed === 0, "gone");
     }
-    expect(seen.map((line) => line.split(" ").slice(1).join(" "))).toEqual([
-      "1 7 0 0 0",
-      "1 0 0 0 0",
-      "1 0 0 0 0",
+    expect(seen).toEqual([
+      "1 1 7 0 0 0",
+      "1 1 8 0 0 0",
+      "2 1 0 0 0 0",
+      "2 1 0 0 0 0",
+      "2 1 0 0 0 0",
     ]);
-    expect(new Set(seen).size).toBe(3);
+    harness.finish();
+  });
+
+  test("a connection object that is used again starts with nothing checked", () => {
+    const harness = new BusHarness({ small: 1, bus: { connectionsMax: 1 } });
+    harness.answer = false;
+    const gone = (): void => harness.until(() => harness.bus.connectionsUsed === 0, "gone");
+    // Half a frame: its header has been found good.
+    const half = harness.dial();
+    harness.feed(half, request(7n, 1, 1000).bytes.subarray(0, 600));
+    harness.turns();
+    half.end();
+    gone();
+    const badHeader = harness.dial();
+    harness.feed(badHeader, flip(ping(7n).bytes, 70));
+    harness.until(() => badHeader.ended, "closed");
+    expect(harness.bus.counters.closes[CloseCause.headerChecksum]).toBe(1);
+    gone();
+    // A whole frame that waits for a message: its body has been found good.
+    const waiting = harness.dial();
+    harness.keep = true;
+    harness.onDelivered = (_, connection) => {
+      connections.push(connection);
+    };
+    const connections: Connection[] = [];
+    harness.feed(waiting, Buffer.concat([ping(7n).bytes, ping(7n, 2).bytes]));
+    harness.until(() => harness.pool.waiters(false) === 1, "waits");
+    harness.bus.closeConnection(connections[0]!);
+    gone();
+    expect(harness.pool.waiters(false)).toBe(0);
+    harness.releaseKept();
+    const badBody = harness.dial();
+    harness.feed(badBody, flip(request(7n, 1, 50).bytes, 280));
+    harness.until(() => badBody.ended, "closed");
+    expect(harness.bus.counters.closes[CloseCause.bodyChecksum]).toBe(1);
+    expect(harness.delivered.length).toBe(1);
     harness.finish();
   });
 
@@ -758,6 +824,7 @@ describe("sending", () => {
         return { peer, client };
       });
       harness.turns(5);
+      for (let extra = 0; extra < 8; extra += 1) harness.dial();
       for (let step = 0; step < seed; step += 1) {
         for (const { peer, client } of peers) {
           peer.write(request(client, 1, step % 2 === 0 ? 3000 : 7000).bytes);
