@@ -133,7 +133,10 @@ export interface TimerIo {
   timeout(completion: Completion, milliseconds: number): void;
 }
 
-/** Counters since start. A user tunes by them, so every backend keeps them. */
+/**
+ * Counters since start; of operations, those that succeeded. A user tunes by them, so every backend
+ * keeps them.
+ */
 export interface IoStats {
   readonly backend: string;
   reads: number;

@@ -310,6 +310,12 @@ export function loopConformance(make: MakeIo): void {
       await drive.send(client, buffer, 0, 1000);
       await drive.receive(server, buffer, 0, 600);
       await drive.receive(server, buffer, 0, 600);
+      // What fails is not counted.
+      await drive.read(file, buffer, 0, 4 * KiB, 1024 * KiB);
+      await drive.write(-1, buffer, 0, 4 * KiB, 0, true);
+      await drive.sync(-1);
+      await drive.connect(port, "localhost");
+      await drive.send(1_000_000, buffer, 0, 10);
       expect(stats).toMatchObject({
         backend: expect.stringContaining(drive.io.name),
         reads: 1,

@@ -145,15 +145,17 @@ export class Connection {
     const completion = this.receiving as Completion;
     this.receiving = null;
     this.target = null;
-    this.stats.receives += 1;
-    this.stats.receiveBytes += this.received;
+    if (result >= 0) {
+      this.stats.receives += 1;
+      this.stats.receiveBytes += result;
+    }
     this.turn.end(completion, result);
   }
 
   private endConnect(result: number): void {
     const completion = this.connecting as Completion;
     this.connecting = null;
-    this.stats.connects += 1;
+    if (result >= 0) this.stats.connects += 1;
     this.turn.end(completion, result);
   }
 
@@ -197,13 +199,15 @@ export class Connection {
   private readonly onSent = (error?: NodeJS.ErrnoException | null): void => {
     const completion = this.sending as Completion;
     this.sending = null;
-    this.stats.sends += 1;
     let result = this.sendLength;
     // Node reports a write that it canceled as a success.
     if (this.closing) result = Errno.canceled;
-    else if (error) result = this.failed !== 0 ? this.failed : errnoOf(error);
     else if (this.failed !== 0) result = this.failed;
-    else this.stats.sendBytes += this.sendLength;
+    else if (error) result = errnoOf(error);
+    if (result >= 0) {
+      this.stats.sends += 1;
+      this.stats.sendBytes += result;
+    }
     this.turn.end(completion, result);
     this.closeWhenDone();
   };

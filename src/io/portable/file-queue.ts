@@ -321,17 +321,7 @@ export class FileQueue {
   }
 
   private end(operation: FileOperation, result: number): void {
-    const stats = this.stats;
-    if (operation.kind === Kind.sync) {
-      stats.syncs += 1;
-    } else if (operation.kind === Kind.read) {
-      stats.reads += 1;
-      stats.readBytes += operation.moved;
-    } else {
-      stats.writes += 1;
-      stats.writeBytes += operation.moved;
-      countWriteLatency(stats, performance.now() - operation.startedMs);
-    }
+    if (result >= 0) this.count(operation);
     const completion = operation.completion as Completion;
     operation.completion = null;
     operation.buffer = null;
@@ -339,5 +329,19 @@ export class FileQueue {
     operation.moved = 0;
     this.free.push(operation);
     this.turn.end(completion, result);
+  }
+
+  private count(operation: FileOperation): void {
+    const stats = this.stats;
+    if (operation.kind === Kind.sync) {
+      stats.syncs += 1;
+    } else if (operation.kind === Kind.read) {
+      stats.reads += 1;
+      stats.readBytes += operation.length;
+    } else {
+      stats.writes += 1;
+      stats.writeBytes += operation.length;
+      countWriteLatency(stats, performance.now() - operation.startedMs);
+    }
   }
 }

@@ -94,7 +94,6 @@ export class Listener {
   close(errno: number): void {
     this.closed = true;
     for (let left = this.accepts.length; left > 0; left -= 1) {
-      this.stats.accepts += 1;
       this.turn.end(this.accepts.shift() as Completion, errno);
     }
     for (let left = this.arrived.length; left > 0; left -= 1) {
@@ -120,8 +119,6 @@ export class Listener {
 
   private onError(error: NodeJS.ErrnoException): void {
     const accept = this.accepts.shift();
-    if (accept === undefined) return;
-    this.stats.accepts += 1;
-    this.turn.end(accept, errnoOf(error));
+    if (accept !== undefined) this.turn.end(accept, errnoOf(error));
   }
 }

@@ -123,12 +123,12 @@ export class Sockets implements Arrivals {
   }
 
   accepted(accept: Completion, connection: Connection): void {
-    this.stats.accepts += 1;
     if (this.full) {
       connection.close();
       this.turn.end(accept, tooManyHandles);
       return;
     }
+    this.stats.accepts += 1;
     connection.handle = this.give(connection);
     this.turn.end(accept, connection.handle);
   }
