@@ -103,6 +103,8 @@ export interface StartOptions {
   readonly development?: boolean;
   readonly args?: readonly string[];
   readonly port?: number;
+  /** Largest size that the process may make a file, in bytes. */
+  readonly fileSizeMax?: number;
 }
 
 export interface Exit {
@@ -141,19 +143,19 @@ export class ServerProcess {
 
   /** Returns at once; the process may be killed before it listens. */
   static spawn(path: string, options: StartOptions = {}): ServerProcess {
-    const child = spawn(
+    const command = [
       process.execPath,
-      [
-        mainScript,
-        "start",
-        `--addresses=127.0.0.1:${options.port ?? 0}`,
-        ...(options.development === false ? [] : ["--development"]),
-        `--backend=${options.backend ?? "auto"}`,
-        ...(options.args ?? []),
-        path,
-      ],
-      { stdio: ["ignore", "pipe", "pipe"] },
-    );
+      mainScript,
+      "start",
+      `--addresses=127.0.0.1:${options.port ?? 0}`,
+      ...(options.development === false ? [] : ["--development"]),
+      `--backend=${options.backend ?? "auto"}`,
+      ...(options.args ?? []),
+      path,
+    ];
+    const limit = options.fileSizeMax;
+    if (limit !== undefined) command.unshift("prlimit", `--fsize=${limit}`);
+    const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
     return new ServerProcess(child);
   }
 
@@ -206,6 +208,11 @@ export class ServerProcess {
   async assertAliveAfter(test: { readonly result?: { readonly state: string } | undefined }) {
     if (test.result?.state === "fail") await new Promise((resolve) => setTimeout(resolve, 300));
     this.assertAlive();
+  }
+
+  /** Resolves when it has ended by itself. */
+  untilEnded(): Promise<Exit> {
+    return this.ended;
   }
 
   /** kill -9; resolves when it is gone. */
