@@ -94,25 +94,38 @@ describe("page blocks", () => {
       touchesMax: 60,
       accountsMax: 30_000,
     };
-    const world = new World(wide, machine(9), { opRowsMax: 30_000 });
-    world.addAccounts(30_000);
+    const run = (crashes: readonly number[]): World => {
+      const world = new World(wide, machine(9 + crashes.length), { opRowsMax: 30_000 });
+      world.addAccounts(30_000);
+      world.step();
+      world.step();
+      world.step(); // The op that added accounts is not one that `crash` can replay.
+      world.finishCheckpoint();
+      while (world.op < 400) {
+        world.step();
+        const summary = world.engine.summary();
+        pageBlocksMax = Math.max(pageBlocksMax, summary.pageBlocks);
+        moved = Math.max(moved, summary.pagesMoved);
+        if (crashes.includes(world.op)) world.crash();
+      }
+      world.finishCheckpoint();
+      return world;
+    };
     let pageBlocksMax = 0;
     let moved = 0;
-    for (let op = 0; op < 400; op += 1) {
-      world.step();
-      const summary = world.engine.summary();
-      if (summary.pageBlocks > pageBlocksMax) pageBlocksMax = summary.pageBlocks;
-      moved = summary.pagesMoved;
-    }
-    world.finishCheckpoint();
+    const world = run([]);
     const pages = Math.ceil(30_000 / 32);
     expect(moved, "pages were moved").toBeGreaterThan(100);
     // Twice the need, the slack, and what one freeze writes.
     expect(pageBlocksMax).toBeLessThan((2 * pages) / 15 + 16 + 40);
     expect(world.engine.summary().blocksHigh).toBeLessThan(2 * pageBlocksMax + 100);
-    world.crash();
-    world.checkAll();
     expect(world.integrity().problems).toEqual([]);
+
+    const crashed = run([50, 121, 122, 250, 399]);
+    expect(crashed.roots).toEqual(world.roots);
+    crashed.crash();
+    crashed.checkAll();
+    expect(crashed.integrity().problems).toEqual([]);
   });
 
   test("a touch of a frozen page keeps the frozen content for the checkpoint", () => {
