@@ -1,7 +1,7 @@
 /**
  * The source tree keeps its order: imports follow the arrows of docs/internals/architecture.md,
- * no file imports itself through others, and the deterministic layers use no clock, randomness,
- * promise or bigint. Tests beside the code are exempt.
+ * no file imports itself through others (types aside), and the deterministic layers use no clock,
+ * randomness, promise or bigint. Tests beside the code are exempt.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -151,16 +151,27 @@ function readSource(text: string): Source {
 
 /** What a file imports: statements with `from`, bare imports, and import() of a literal. */
 function importsOf(source: Source): string[] {
-  const found: string[] = [];
+  return [...importStatements(source)].map(({ specifier }) => specifier);
+}
+
+/** Without `import type` statements, which leave nothing behind at run time. */
+function runtimeImportsOf(source: Source): string[] {
+  return [...importStatements(source)]
+    .filter(({ statement }) => !/^(?:import|export)\s+type\b/.test(statement))
+    .map(({ specifier }) => specifier);
+}
+
+function* importStatements(source: Source): Generator<{ statement: string; specifier: string }> {
   const patterns = [
     /\b(?:import|export)\b[^;"'`()]*?\bfrom\s*["']([^"']+)["']/g,
     /\bimport\s*["']([^"']+)["']/g,
     /\bimport\s*\(\s*["'`]([^"'`]+)["'`]/g,
   ];
   for (const pattern of patterns) {
-    for (const match of source.withStrings.matchAll(pattern)) found.push(match[1]!);
+    for (const match of source.withStrings.matchAll(pattern)) {
+      yield { statement: match[0], specifier: match[1]! };
+    }
   }
-  return found;
 }
 
 function bannedIn(source: Source): string[] {
@@ -262,7 +273,7 @@ describe("the source tree", () => {
         new Map(
           files.map((file) => [
             file.path,
-            file.imports.flatMap((specifier) => resolveImport(file, specifier) ?? []),
+            runtimeImportsOf(file.source).flatMap((name) => resolveImport(file, name) ?? []),
           ]),
         ),
       ),
@@ -334,6 +345,15 @@ describe("the scan", () => {
     expect(importsOf(source).sort()).toEqual(
       ["a", "c", "d", "e", "f", "g", "h", "i"].map((name) => `./${name}.ts`),
     );
+  });
+
+  test("tells imports of types apart", () => {
+    const source = readSource(`
+      import type { A } from "./a.ts";
+      import { type B, b } from "./b.ts";
+      export type { C } from "./c.ts";
+    `);
+    expect(runtimeImportsOf(source)).toEqual(["./b.ts"]);
   });
 
   test.each([
