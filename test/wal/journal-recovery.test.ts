@@ -26,7 +26,7 @@ import { type MemoryFileIo, memoryBuffer } from "./memory-file-io.ts";
 const layout = new DataFileLayout(smallFormat);
 const { slotCount } = layout;
 const image = formatted();
-const bodySize = 6000;
+const bodySizeDefault = 6000;
 
 interface Setting {
   /** Several replicas instead of one. */
@@ -35,6 +35,7 @@ interface Setting {
   /** Each prepare says that ops up to this many before it were committed. */
   readonly lag?: number;
   readonly commitMax?: number;
+  readonly bodySize?: number;
 }
 
 /** Writes a journal in the described state. */
@@ -43,6 +44,7 @@ class Disk {
   readonly checkpointHeader = new Uint32Array(headerWords);
   private readonly buffer = memoryBuffer(64 * 1024);
   private readonly parent = new Uint32Array(headerWords);
+  private readonly bodySize: number;
 
   constructor(
     readonly setting: Setting,
@@ -50,6 +52,7 @@ class Disk {
     seed = 1,
   ) {
     this.io = image.clone(seed);
+    this.bodySize = setting.bodySize ?? bodySizeDefault;
     const checkpointOp = setting.checkpointOp ?? 0;
     copyHeader(this.parent, 0, bytesToWords(this.io.peek(layout.prepareAt(0), headerSize)), 0);
     for (let op = 1; op <= checkpointOp; op += 1) this.write("P", op);
@@ -61,14 +64,14 @@ class Disk {
 
   private make(op: number, view: number, salt: number, parent: Uint32Array = this.parent): void {
     const commit = Math.max(0, op - (this.setting.lag ?? 8));
-    makePrepare(this.buffer, op, view, commit, parent, bodySize, salt);
+    makePrepare(this.buffer, op, view, commit, parent, this.bodySize, salt);
   }
 
   private putHeader(op: number): void {
     this.io.poke(this.headerAt(op), this.buffer.bytes.subarray(0, headerSize));
   }
   private putPrepare(op: number, from = 0): void {
-    const bytes = this.buffer.bytes.subarray(from, headerSize + bodySize);
+    const bytes = this.buffer.bytes.subarray(from, headerSize + this.bodySize);
     this.io.poke(layout.prepareAt(op % slotCount) + from, bytes);
   }
   private headerAt(op: number): number {
@@ -113,21 +116,24 @@ class Disk {
         return;
       case "f":
         this.putHeader(op);
-        makePrepare(this.buffer, op, 2, 0, older, bodySize, 1, Uint32Array.of(8, 0, 0, 1));
+        makePrepare(this.buffer, op, 2, 0, older, this.bodySize, 1, Uint32Array.of(8, 0, 0, 1));
         this.putPrepare(op);
         return;
     }
     this.putPrepare(op);
     if ("PTbo".includes(letter)) this.putHeader(op);
-    if (letter === "T") io.flip(prepareAt + headerSize + 5000, 7);
+    if (letter === "T") io.flip(prepareAt + headerSize + this.bodySize - 1, 7);
     if (letter === "b") io.flip(headerAt + 17, 0);
   }
 
-  /** Opens it; a journal that opens must open again, after a crash too, with the same result. */
+  /**
+   * Opens it. A journal that opens must open again with the same result, and with nothing left to
+   * restore, when power is lost the moment it has opened.
+   */
   open(): Recovery {
     const first = this.openOnce(this.io);
     if (first.fatal !== null) return first;
-    const again = this.openOnce(this.io.afterKill(2));
+    const again = this.openOnce(this.io.afterCrash(2));
     expect(describeRecovery(again, true)).toBe(describeRecovery(first, true));
     expect(again.slotsToClear).toEqual([]);
     return first;
@@ -216,6 +222,13 @@ describe("a cluster of one", () => {
     expect(between).toBe(expected.replace(/\d+/g, (op) => String(Number(op) + 41)));
   });
 
+  test("bodies are verified whether or not they reach beyond the first sector", () => {
+    for (const bodySize of [1, 500, 3840, 3841, 60_000]) {
+      expect(check("PPTP", { bodySize })).toBe("fatal 3");
+      expect(check("PPPP", { bodySize })).toBe("head 4");
+    }
+  });
+
   test("what the superblock knows to be committed must be there", () => {
     expect(check("PPt", { commitMax: 2 })).toBe("head 2, clear 3");
     expect(check("PPt", { commitMax: 3 })).toBe("fatal 3");
@@ -226,8 +239,8 @@ describe("a cluster of one", () => {
     const disk = new Disk({}, "PPP");
     // Op 3 again, same view, with another predecessor.
     const buffer = memoryBuffer(64 * 1024);
-    makePrepare(buffer, 3, 2, 0, new Uint32Array(4), bodySize, 5);
-    disk.io.poke(layout.prepareAt(3), buffer.bytes.subarray(0, headerSize + bodySize));
+    makePrepare(buffer, 3, 2, 0, new Uint32Array(4), bodySizeDefault, 5);
+    disk.io.poke(layout.prepareAt(3), buffer.bytes.subarray(0, headerSize + bodySizeDefault));
     disk.io.poke(layout.headerRingAt + 3 * headerSize, buffer.bytes.subarray(0, headerSize));
     const { fatal } = disk.open();
     expect(fatal).toContain("The log is broken between op 2 and op 3: journal slot 3 (prepare)");
@@ -323,6 +336,11 @@ describe("several replicas", () => {
     expect(check(torn, setting)).toBe("head 71, clear 72 73");
     const far = ("b".repeat(4) + "d".repeat(9) + "xdd").padStart(32, "P");
     expect(check(far, setting)).toBe("head 67, faulty 77, uncertain");
+  });
+
+  test("the header of a lost prepare still says what was committed", () => {
+    const { commitKnown } = new Disk({ cluster: true, lag: 1 }, "PPT").open();
+    expect(commitKnown).toBe(2);
   });
 
   test("ops beyond the ring are cut, and never take a live one with them", () => {
