@@ -6,7 +6,7 @@
 import { u64CompareAt, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { AccountFlag, accountFlagsUndefined, accountRecord } from "./records.ts";
-import { AccountStatus } from "./status.ts";
+import { AccountStatus, decidedCreated } from "./status.ts";
 
 const debitsPendingWord = accountRecord.word.debitsPending;
 const debitsPostedWord = accountRecord.word.debitsPosted;
@@ -57,7 +57,7 @@ export class AccountCreator {
       state.resultTime[1] = words[at + timestampWord + 1]!;
     }
     this.append(words, at, hash);
-    return AccountStatus.created;
+    return decidedCreated;
   }
 
   private append(words: Uint32Array, at: number, hash: number): void {

@@ -22,6 +22,7 @@ import {
   writeTrailer,
 } from "./batch.ts";
 import type { LedgerState } from "./ledger-state.ts";
+import { PlainTransfers } from "./plain-transfers.ts";
 import {
   AccountFlag,
   accountRecord,
@@ -32,6 +33,7 @@ import {
 import type { Request } from "./request.ts";
 import {
   AccountStatus,
+  decidedCreated,
   statusCreated,
   statusLinkedEventChainOpen,
   statusLinkedEventFailed,
@@ -39,7 +41,7 @@ import {
   TransferStatus,
   transferStatusTransient,
 } from "./status.ts";
-import type { TransferPrefetch } from "./transfer-prefetch.ts";
+import { blockEvents, type TransferPrefetch } from "./transfer-prefetch.ts";
 import { TransferCreator } from "./transfers.ts";
 
 const eventWords = transferRecord.size / 4;
@@ -81,21 +83,19 @@ const transferImports: ImportStatuses = {
 export class CreateBatch {
   private readonly accounts: AccountCreator;
   private readonly transfers: TransferCreator;
+  private readonly plain: PlainTransfers;
   private readonly counts = new Uint16Array(0x1_0000);
 
-  /** Timestamp of the request's last event, and the number of its events. */
-  private time: Uint32Array;
-  private events = 0;
   /** Timestamp of the last event of the sub-batch in progress. */
   private readonly lastTime = new Uint32Array(2);
 
   constructor(
     private readonly state: LedgerState,
-    prefetch: TransferPrefetch,
+    private readonly prefetch: TransferPrefetch,
   ) {
     this.accounts = new AccountCreator(state);
     this.transfers = new TransferCreator(state, prefetch);
-    this.time = state.eventTime;
+    this.plain = new PlainTransfers(state, prefetch, this.transfers);
   }
 
   /**
@@ -106,16 +106,13 @@ export class CreateBatch {
     const state = this.state;
     const { operation, bytes, byteAt, byteLength } = request;
     state.beginRequest(ofAccounts ? state.accounts.count : state.transfers.count);
-    this.time = request.timestamp;
-    this.events = request.events;
-    assert(this.time[1]! > 0 || this.time[0]! >= this.events, "timestamps of events are positive");
     const subBatches = subBatchCount(operation, bytes, byteAt, byteLength);
     const sparse = isSparse(operation);
     let event = 0;
     let elements = 0;
     for (let index = 0; index < subBatches; index += 1) {
       const events = subBatchEvents(operation, bytes, byteAt, byteLength, index);
-      if (plain) this.executePlain(request, event, events);
+      if (plain) this.plain.execute(request, event, events);
       else this.execute(request, ofAccounts, event, events);
       this.counts[index] = sparse ? this.compact(request, event, events, elements) : events;
       elements += this.counts[index]!;
@@ -136,57 +133,16 @@ export class CreateBatch {
     );
   }
 
-  private beginEvent(event: number): void {
-    const { eventTime, resultTime } = this.state;
-    this.setTime(eventTime, event);
-    resultTime[0] = eventTime[0]!;
-    resultTime[1] = eventTime[1]!;
-  }
-
-  /** Event i of the request has timestamp P − N + 1 + i: the last one gets the operation's. */
-  private setTime(target: Uint32Array, event: number): void {
-    const low = this.time[0]! - (this.events - 1 - event);
-    target[0] = low;
-    target[1] = low < 0 ? this.time[1]! - 1 : this.time[1]!;
-  }
-
-  /** A sub-batch of transfers without any flag. */
-  private executePlain(request: Request, firstEvent: number, events: number): void {
-    const words = request.words;
-    const reply = request.reply;
-    const resultTime = this.state.resultTime;
-    let at = request.wordAt + firstEvent * eventWords;
-    let replyAt = request.replyWordAt + firstEvent * resultWords;
-    for (let event = firstEvent; event < firstEvent + events; event += 1) {
-      this.beginEvent(event);
-      let status: number;
-      if ((words[at + timestampWord]! | words[at + timestampWord + 1]!) !== 0) {
-        status = statusTimestampMustBeZero;
-      } else {
-        status = this.transfers.create(words, at, event);
-        if (status !== statusCreated && transferStatusTransient[status] === 1) {
-          this.state.burnId(words, at);
-        }
-      }
-      reply[replyAt] = resultTime[0]!;
-      reply[replyAt + 1] = resultTime[1]!;
-      reply[replyAt + 2] = status;
-      reply[replyAt + 3] = 0;
-      at += eventWords;
-      replyAt += resultWords;
-    }
-  }
-
   /** Any sub-batch. The numbers are those of the steps in semantics.md §2.2. */
   private execute(request: Request, ofAccounts: boolean, firstEvent: number, events: number): void {
     if (events === 0) return;
     const words = request.words;
     const reply = request.reply;
-    const resultTime = this.state.resultTime;
+    const { eventTime, resultTime } = this.state;
     const imports = ofAccounts ? accountImports : transferImports;
     const firstAt = request.wordAt + firstEvent * eventWords;
     const imported = (words[firstAt + codeFlagsWord]! >>> 16) & imports.flag;
-    this.setTime(this.lastTime, firstEvent + events - 1);
+    request.copyEventTime(firstEvent + events - 1, this.lastTime);
     let chainFirst = -1;
     let broken = false;
     for (let index = 0; index < events; index += 1) {
@@ -194,7 +150,11 @@ export class CreateBatch {
       const at = firstAt + index * eventWords;
       const replyAt = request.replyWordAt + event * resultWords;
       const flags = words[at + codeFlagsWord]! >>> 16;
-      this.beginEvent(event);
+      if (!ofAccounts && index % blockEvents === 0) {
+        this.prefetch.gatherBlock(words, at, event, Math.min(blockEvents, events - index));
+      }
+      request.copyEventTime(event, eventTime);
+      resultTime.set(eventTime);
       let status: number = noStatus;
       // 1.
       if ((flags & linkedFlag) !== 0) {
@@ -218,7 +178,7 @@ export class CreateBatch {
           : this.transfers.create(words, at, event);
       }
       // 7.
-      if (status !== statusCreated && chainFirst >= 0 && !broken) {
+      if (status !== decidedCreated && chainFirst >= 0 && !broken) {
         broken = true;
         this.state.undo.rollBack();
         for (let earlier = chainFirst; earlier < index; earlier += 1) {
@@ -226,7 +186,7 @@ export class CreateBatch {
         }
       }
       // 8.
-      if (!ofAccounts && status !== statusCreated && transferStatusTransient[status] === 1) {
+      if (!ofAccounts && status !== decidedCreated && transferStatusTransient[status] === 1) {
         this.state.burnId(words, at);
       }
       // 9.

@@ -203,9 +203,9 @@ export class LedgerState {
   }
 
   /**
-   * Adds a transfer to the tables, as the event says, with the timestamp in `resultTime`. Its
-   * accounts have their balances of after the event already. The caller then changes what differs
-   * in the row at `transfers.tailWords`.
+   * Adds a transfer to the tables, as the event at words[at…] says, with the timestamp in
+   * `resultTime`. Its accounts have their balances of after the event already. The caller then
+   * changes what differs in the row at `transfers.tailWords`.
    * @param hash - Of its id.
    */
   appendTransfer(
@@ -215,27 +215,39 @@ export class LedgerState {
     debitRow: number,
     creditRow: number,
   ): number {
-    const transfers = this.transfers;
-    const row = transfers.append();
-    const tail = transfers.tailWords;
-    const tailAt = transfers.tailAt;
-    for (let word = 0; word < timestampWord; word += 1) tail[tailAt + word] = words[at + word]!;
+    const row = this.reserveTransfer(words, at, hash, debitRow, creditRow);
+    const tail = this.transfers.tailWords;
+    const tailAt = this.transfers.tailAt;
+    copy16(tail, tailAt, words, at);
+    copy16(tail, tailAt + 16, words, at + 16);
     tail[tailAt + timestampWord] = this.resultTime[0]!;
     tail[tailAt + timestampWord + 1] = this.resultTime[1]!;
+    this.lastTransferTime[0] = this.resultTime[0]!;
+    this.lastTransferTime[1] = this.resultTime[1]!;
+    return row;
+  }
 
+  /** The same but for the transfer's own row: the caller writes it at `transfers.tailWords`. */
+  reserveTransfer(
+    words: Uint32Array,
+    at: number,
+    hash: number,
+    debitRow: number,
+    creditRow: number,
+  ): number {
+    const row = this.transfers.append();
     const balances = this.balances;
     const balancesRow = balances.append();
     assert(balancesRow === row, "every transfer has its balances");
     const pairs = balances.tailWords;
     const pairsAt = balances.tailAt;
-    const debitWords = this.accounts.slabWords[debitRow >>> this.accountShift]!;
+    const shift = this.accountShift;
+    const debitWords = this.accounts.slabWords[debitRow >>> shift]!;
     const debitAt = (debitRow & this.accountMask) * recordWords + accountBalancesWord;
-    for (let word = 0; word < 16; word += 1) pairs[pairsAt + word] = debitWords[debitAt + word]!;
-    const creditWords = this.accounts.slabWords[creditRow >>> this.accountShift]!;
+    copy16(pairs, pairsAt, debitWords, debitAt);
+    const creditWords = this.accounts.slabWords[creditRow >>> shift]!;
     const creditAt = (creditRow & this.accountMask) * recordWords + accountBalancesWord;
-    for (let word = 0; word < 16; word += 1) {
-      pairs[pairsAt + 16 + word] = creditWords[creditAt + word]!;
-    }
+    copy16(pairs, pairsAt + 16, creditWords, creditAt);
 
     const statusRow = this.pendingStatus.append();
     assert(statusRow === row, "every transfer has its pending status");
@@ -244,8 +256,6 @@ export class LedgerState {
     const created = row - this.requestFirstRow;
     this.debitRows[created] = debitRow;
     this.creditRows[created] = creditRow;
-    this.lastTransferTime[0] = this.resultTime[0]!;
-    this.lastTransferTime[1] = this.resultTime[1]!;
     return row;
   }
 
@@ -381,4 +391,24 @@ export class LedgerState {
     const at = (row & this.accountMask) * recordWords + accountCodeFlagsWord;
     return (words[at]! & accountClosedBit) !== 0;
   }
+}
+
+/** Copies 16 words. Written out: a loop takes twice the time, as long as the words are few. */
+function copy16(target: Uint32Array, to: number, source: Uint32Array, at: number): void {
+  target[to] = source[at]!;
+  target[to + 1] = source[at + 1]!;
+  target[to + 2] = source[at + 2]!;
+  target[to + 3] = source[at + 3]!;
+  target[to + 4] = source[at + 4]!;
+  target[to + 5] = source[at + 5]!;
+  target[to + 6] = source[at + 6]!;
+  target[to + 7] = source[at + 7]!;
+  target[to + 8] = source[at + 8]!;
+  target[to + 9] = source[at + 9]!;
+  target[to + 10] = source[at + 10]!;
+  target[to + 11] = source[at + 11]!;
+  target[to + 12] = source[at + 12]!;
+  target[to + 13] = source[at + 13]!;
+  target[to + 14] = source[at + 14]!;
+  target[to + 15] = source[at + 15]!;
 }

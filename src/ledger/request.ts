@@ -17,4 +17,14 @@ export class Request {
   replyBytes: Uint8Array = new Uint8Array(0);
   replyByteAt = 0;
   replyWordAt = 0;
+
+  /**
+   * Copies the timestamp of an event: event i of N has P − N + 1 + i, where P is the operation's,
+   * so that the last event gets exactly P (semantics.md §1.2).
+   */
+  copyEventTime(event: number, target: Uint32Array): void {
+    const low = this.timestamp[0]! - (this.events - 1 - event);
+    target[0] = low;
+    target[1] = low < 0 ? this.timestamp[1]! - 1 : this.timestamp[1]!;
+  }
 }

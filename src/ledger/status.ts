@@ -5,6 +5,11 @@
 
 /** Both operations; 0 is no status, so that a zeroed buffer does not read as an answer. */
 export const statusCreated = 0xffff_ffff;
+/**
+ * The same word, signed: what the functions that decide on an event return. A number that needs
+ * 32 bits unsigned would be allocated on return.
+ */
+export const decidedCreated = -1;
 export const statusLinkedEventFailed = 1;
 export const statusLinkedEventChainOpen = 2;
 export const statusTimestampMustBeZero = 3;

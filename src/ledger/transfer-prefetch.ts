@@ -1,29 +1,38 @@
 /**
- * What create_transfers looks up before it commits: the rows of the accounts that each event names
- * (accounts do not change in number while transfers are created), and the stored transfers that
- * events may have to be compared with: that of an id that exists, and the pending transfer of a
- * post or void. Passes over the batch, one kind of lookup each, let the processor overlap the
- * cache misses of neighbouring events.
+ * What create_transfers looks up ahead of the events that need it.
  *
- * Rows that do not exist yet need nothing: if this very request creates them, the table finds them.
+ * Before the commit, the stored transfers that events may have to be compared with: that of an id
+ * that exists, and the pending transfer of a post or void. Rows that do not exist yet need nothing:
+ * if this very request creates them, the table finds them.
+ *
+ * During the commit, a block of events at a time, the rows of the accounts that the events name
+ * (accounts do not change in number while transfers are created). A pass that only looks up lets
+ * the processor overlap the cache misses of many events, and leaves the accounts in its cache.
  */
 import { assert } from "../core/assert.ts";
 import { eventsMax } from "./batch.ts";
 import type { LedgerState } from "./ledger-state.ts";
-import { TransferFlag, transferRecord } from "./records.ts";
+import { accountRecord, TransferFlag, transferRecord } from "./records.ts";
 
 const debitWord = transferRecord.word.debitAccountId;
 const creditWord = transferRecord.word.creditAccountId;
 const pendingIdWord = transferRecord.word.pendingId;
 const codeFlagsWord = transferRecord.word.code;
+const ledgerWord = accountRecord.word.ledger;
 const transferWords = transferRecord.size / 4;
+
+/** Their accounts stay in the first-level cache between the lookups and the commit. */
+export const blockEvents = 64;
 
 const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPendingTransfer;
 
 export class TransferPrefetch {
   private readonly hashes = new Int32Array(eventsMax);
-  private readonly debitRows = new Int32Array(eventsMax);
-  private readonly creditRows = new Int32Array(eventsMax);
+  private blockFirst = 0;
+  private readonly debitRows = new Int32Array(blockEvents);
+  private readonly creditRows = new Int32Array(blockEvents);
+  private readonly debitLedgers = new Uint32Array(blockEvents);
+  private readonly creditLedgers = new Uint32Array(blockEvents);
   /** The flags of all events, or-ed. */
   flagsUnion = 0;
 
@@ -36,19 +45,38 @@ export class TransferPrefetch {
 
   /** Row of the account that the event debits, or −1. Not for posts and voids. */
   debitRow(event: number): number {
-    return this.debitRows[event]!;
+    return this.debitRows[event - this.blockFirst]!;
   }
 
   creditRow(event: number): number {
-    return this.creditRows[event]!;
+    return this.creditRows[event - this.blockFirst]!;
+  }
+
+  /** Ledgers of the accounts; 0 where there is none. */
+  debitLedger(event: number): number {
+    return this.debitLedgers[event - this.blockFirst]!;
+  }
+
+  creditLedger(event: number): number {
+    return this.creditLedgers[event - this.blockFirst]!;
   }
 
   /** Looks up what the events need; the rows wanted are then in the row cache. */
   gather(words: Uint32Array, at: number, events: number): void {
     assert(events <= eventsMax, "a request has a bounded number of events");
     this.flagsUnion = this.gatherTransfers(words, at, events);
-    this.gatherAccounts(words, at + debitWord, events, this.debitRows);
-    this.gatherAccounts(words, at + creditWord, events, this.creditRows);
+  }
+
+  /**
+   * Looks up the accounts of a block of events.
+   * @param at - Of the first event, which has the number `first`.
+   */
+  gatherBlock(words: Uint32Array, at: number, first: number, events: number): void {
+    assert(events <= blockEvents, "a block is bounded");
+    this.blockFirst = first;
+    const { debitRows, debitLedgers, creditRows, creditLedgers } = this;
+    this.gatherAccounts(words, at + debitWord, events, debitRows, debitLedgers);
+    this.gatherAccounts(words, at + creditWord, events, creditRows, creditLedgers);
   }
 
   private gatherTransfers(words: Uint32Array, at: number, events: number): number {
@@ -75,11 +103,15 @@ export class TransferPrefetch {
     words: Uint32Array,
     idAt: number,
     events: number,
-    target: Int32Array,
+    rows: Int32Array,
+    ledgers: Uint32Array,
   ): void {
-    const ids = this.state.accountIds;
+    const state = this.state;
+    const ids = state.accountIds;
     for (let event = 0; event < events; event += 1) {
-      target[event] = ids.findRow(words, idAt + event * transferWords);
+      const row = ids.findRow(words, idAt + event * transferWords);
+      rows[event] = row;
+      ledgers[event] = row < 0 ? 0 : state.accountWords(row)[state.accountAt(row) + ledgerWord]!;
     }
   }
 }

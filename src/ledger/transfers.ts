@@ -28,7 +28,7 @@ import {
   transferFlagsUndefined,
   transferRecord,
 } from "./records.ts";
-import { TransferStatus } from "./status.ts";
+import { decidedCreated, TransferStatus } from "./status.ts";
 import { TransferExists } from "./transfer-exists.ts";
 import type { TransferPrefetch } from "./transfer-prefetch.ts";
 import { TwoPhase } from "./two-phase.ts";
@@ -46,7 +46,6 @@ const debitsPendingWord = accountRecord.word.debitsPending;
 const debitsPostedWord = accountRecord.word.debitsPosted;
 const creditsPendingWord = accountRecord.word.creditsPending;
 const creditsPostedWord = accountRecord.word.creditsPosted;
-const accountLedgerWord = accountRecord.word.ledger;
 const accountCodeFlagsWord = accountRecord.word.code;
 const accountTimestampWord = accountRecord.word.timestamp;
 
@@ -64,7 +63,7 @@ export class TransferCreator {
   /** Scratch of `balance` and of the checks. */
   private readonly sum = new Uint32Array(4);
 
-  /** @param prefetch - The rows of the accounts that the events name. */
+  /** @param prefetch - Knows the accounts that the events of the current block name. */
   constructor(
     private readonly state: LedgerState,
     private readonly prefetch: TransferPrefetch,
@@ -109,8 +108,8 @@ export class TransferCreator {
     const debitAt = state.accountAt(debitRow);
     const credit = state.accountWords(creditRow);
     const creditAt = state.accountAt(creditRow);
-    const ledger = debit[debitAt + accountLedgerWord]!;
-    if (ledger !== credit[creditAt + accountLedgerWord]) {
+    const ledger = this.prefetch.debitLedger(event);
+    if (ledger !== this.prefetch.creditLedger(event)) {
       return TransferStatus.accountsMustHaveTheSameLedger;
     }
     if (ledger !== words[at + ledgerWord]) {
@@ -193,7 +192,7 @@ export class TransferCreator {
       u128Copy(tail, state.transfers.tailAt + amountWord, amount, 0);
     }
     if (isPending) this.afterPending(row, flags, expires, debit, debitAt, credit, creditAt);
-    return TransferStatus.created;
+    return decidedCreated;
   }
 
   /** Checks 7 to 16: what the event alone decides. */

@@ -24,7 +24,7 @@ import {
   transferDebitClosed,
   transferRecord,
 } from "./records.ts";
-import { TransferStatus } from "./status.ts";
+import { decidedCreated, TransferStatus } from "./status.ts";
 
 const debitWord = transferRecord.word.debitAccountId;
 const creditWord = transferRecord.word.creditAccountId;
@@ -121,7 +121,7 @@ export class TwoPhase {
     }
     state.appendTransfer(words, at, hash, debitRow, creditRow);
     this.inherit(p, pAt, debitRow, creditRow);
-    return TransferStatus.created;
+    return decidedCreated;
   }
 
   /** Checks 7 to 11: the fields that a post or void may repeat must be the pending transfer's. */

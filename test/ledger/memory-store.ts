@@ -11,35 +11,40 @@ import type { AppendTable, LedgerStore, PagedTable } from "../../src/ledger/stor
 
 const garbage = 0xdead_beef;
 
+/** Room for the rows of one op. */
+const opRowsMax = 1 << 15;
+
 class MemoryAppendTable implements AppendTable {
   count = 0;
   opFirstRow = 0;
   tailAt = 0;
-  tailWords: Uint32Array;
-  foundWords: Uint32Array;
+  readonly tailWords: Uint32Array;
+  readonly foundWords: Uint32Array;
   /** Rows of ended ops. */
   private readonly old: Uint32Array[] = [];
-  /** Where each row of the current op lies. */
+  /** Where each row of the current op lies, and which places are taken. */
   private places: number[] = [];
-  private free: number[] = [];
+  private readonly taken = new Uint8Array(opRowsMax + 1);
+  private lastPlace = 0;
 
   constructor(
     readonly name: string,
     readonly rowWords: number,
     private readonly random: Prng,
   ) {
-    this.tailWords = new Uint32Array(0);
+    this.tailWords = new Uint32Array(opRowsMax * rowWords);
     this.foundWords = this.tailWords;
-    this.grow(64);
   }
 
   append(): number {
-    if (this.free.length === 0) this.grow(this.tailWords.length / this.rowWords);
-    // Any free place: rows of an op need not be neighbours.
-    const pick = this.random.below(this.free.length);
-    const place = this.free[pick]!;
-    this.free[pick] = this.free[this.free.length - 1]!;
-    this.free.pop();
+    assert(this.places.length < opRowsMax / 2, `${this.name}: an op has a bounded number of rows`);
+    // Rows of an op need not be neighbours, though they often are.
+    let place = this.lastPlace + 1;
+    while (place >= opRowsMax || this.taken[place] === 1 || this.random.chance(0.1)) {
+      place = this.random.below(opRowsMax);
+    }
+    this.lastPlace = place;
+    this.taken[place] = 1;
     this.places.push(place);
     this.tailAt = place * this.rowWords;
     this.tailWords.fill(garbage, this.tailAt, this.tailAt + this.rowWords);
@@ -56,9 +61,7 @@ class MemoryAppendTable implements AppendTable {
     assert(count >= this.opFirstRow, `${this.name}: only rows of the current op are undone`);
     assert(count <= this.count, `${this.name}: truncation removes rows`);
     while (this.count > count) {
-      const place = this.places.pop()!;
-      this.free.push(place);
-      this.tailWords.fill(garbage, place * this.rowWords, (place + 1) * this.rowWords);
+      this.release(this.places.pop()!);
       this.count -= 1;
     }
   }
@@ -73,20 +76,14 @@ class MemoryAppendTable implements AppendTable {
 
   endOp(): void {
     for (let row = this.opFirstRow; row < this.count; row += 1) this.old.push(this.row(row));
-    this.free.push(...this.places);
+    for (const place of this.places) this.release(place);
     this.places = [];
     this.opFirstRow = this.count;
-    this.tailWords.fill(garbage);
   }
 
-  /** The array is replaced only while it is empty of references: at an append. */
-  private grow(rows: number): void {
-    const before = this.tailWords.length / this.rowWords;
-    const larger = new Uint32Array((before + rows) * this.rowWords).fill(garbage);
-    larger.set(this.tailWords);
-    this.tailWords = larger;
-    this.foundWords = larger;
-    for (let place = before; place < before + rows; place += 1) this.free.push(place);
+  private release(place: number): void {
+    this.taken[place] = 0;
+    this.tailWords.fill(garbage, place * this.rowWords, (place + 1) * this.rowWords);
   }
 }
 
