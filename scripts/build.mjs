@@ -98,7 +98,8 @@ export function build({ quiet }) {
     whatToDo: "the TypeScript sources do not compile, see above.",
   });
   removeStale();
-  run(process.execPath, [join("scripts", "build-addon.mjs"), ...(quiet ? ["--quiet"] : [])], {
+  const addonOptions = quiet && !first ? ["--quiet"] : [];
+  run(process.execPath, [join("scripts", "build-addon.mjs"), ...addonOptions], {
     show: true,
     whatToDo: "the addon could not be built, see above.",
   });

@@ -17,6 +17,23 @@ const signals = ["SIGTERM", "SIGINT"] as const;
  */
 const sameSignalMs = 500;
 
+/** How often a server that npm runs looks whether npm is still there. Milliseconds. */
+const parentCheckMs = 500;
+
+/**
+ * npm runs scripts through a shell. A SIGTERM ends npm and the shell and never reaches the server,
+ * which would stay behind with its port and its file: it stops when its parent has changed.
+ * Returns a function that ends the watch.
+ */
+function watchNpm(onGone: () => void): () => void {
+  if (process.env["npm_lifecycle_event"] === undefined) return () => {};
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) onGone();
+  }, parentCheckMs);
+  return () => clearInterval(timer);
+}
+
 /**
  * Resolves with the exit code once the server has stopped.
  *
@@ -40,6 +57,7 @@ export function serve(
         onListening(port);
       },
       onStopped(error) {
+        endWatch();
         for (const signal of signals) process.off(signal, onSignal);
         if (error === null) resolve(0);
         else reject(new CommandError(error));
@@ -58,6 +76,7 @@ export function serve(
       server.stop();
     }
     for (const signal of signals) process.on(signal, onSignal);
+    const endWatch = watchNpm(() => server.stop());
   });
 }
 

@@ -1,7 +1,8 @@
 /** The commands around a real server process: signals, `development`, `benchmark`, `inspect`. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { closeSync, copyFileSync, openSync, readdirSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { createClient } from "tigerbeetle-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -28,9 +29,23 @@ interface Run {
 }
 
 function launch(...args: string[]): Run {
-  const child = spawn(process.execPath, [mainScript, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  return watch(
+    spawn(process.execPath, [mainScript, ...args], { stdio: ["ignore", "pipe", "pipe"] }),
+  );
+}
+
+/** As npm runs a script: a shell in between, which does not pass signals on. */
+function launchAsNpm(...args: string[]): Run {
+  const command = ['"$0" "$@"; exit $?', process.execPath, mainScript, ...args];
+  return watch(
+    spawn("sh", ["-c", ...command], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, npm_lifecycle_event: "start" },
+    }),
+  );
+}
+
+function watch(child: ChildProcessByStdio<null, Readable, Readable>): Run {
   const output = { out: "", error: "" };
   child.stdout.on("data", (chunk: Buffer) => {
     output.out += chunk.toString();
@@ -66,6 +81,17 @@ describe("a running server", () => {
     expect(await run.ended).toEqual({ code: 0, signal: null });
     expect(run.output.out).toMatch(/^listening on 127\.0\.0\.1:\d+\n$/);
     expect(run.output.error).toMatch(/info +stopping$/m);
+  });
+
+  test("stops when npm, which started it, was ended", async () => {
+    const path = join(folder, "npm.pacioli");
+    format(path);
+    const run = launchAsNpm("start", "--addresses=0", "--development", path);
+    await run.listening();
+    run.child.kill("SIGTERM");
+    // The streams close when the last process that holds them, the server, has ended.
+    expect((await run.ended).signal).toBe("SIGTERM");
+    expect(pacioli(["inspect", path]).status).toBe(0);
   });
 
   test("says nothing on the error stream when told so", async () => {
