@@ -90,6 +90,12 @@ test("stored replies survive checkpoints, clean stops and crashes, for every ses
     ]);
     sessions.push({ session, request, reply: await session.roundTrip(request) });
   }
+  // Some that have registered and done nothing since.
+  for (let i = 0; i < 5; i += 1) {
+    const session = new RawSession(await RawConnection.open(current.port));
+    const request = session.registerRequest();
+    sessions.push({ session, request, reply: await session.roundTrip(request) });
+  }
   for (const way of ["kill", "stop", "kill", "kill", "stop"] as const) {
     if (way === "kill") await current.kill();
     else await current.stop();
