@@ -16,7 +16,13 @@ constexpr size_t huge_page_size = 2 * 1024 * 1024;
 uint8_t* map(size_t size_bytes, int flags) {
   void* base = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-  return base == MAP_FAILED ? nullptr : static_cast<uint8_t*>(base);
+  if (base == MAP_FAILED) return nullptr;
+#if defined(MADV_DONTFORK)
+  // A fork while a device writes into a page would give the page to the child and a stale copy to
+  // this process (Linux before 5.19). Children run another program at once and miss nothing.
+  static_cast<void>(madvise(base, size_bytes, MADV_DONTFORK));
+#endif
+  return static_cast<uint8_t*>(base);
 }
 
 // Huge pages need an aligned range, so more is mapped and both ends are given back.

@@ -232,9 +232,8 @@ TEST(timeouts, "a timeout ends with -ETIME, a canceled one with -ECANCELED") {
 
 TEST(wake, "a readable descriptor ends the wait, once per call") {
   const int event = eventfd(0, EFD_CLOEXEC);
-  RingOptions options = small(8, 16);
-  options.wake_fd = event;
-  Driver driver(options);
+  Driver driver(small(8, 16));
+  driver.ring->set_wake_fd(event);
   EXPECT(driver.ring->enter(1) == 0);
   EXPECT(driver.control->wake == 0);
   const uint64_t one = 1;

@@ -72,8 +72,8 @@ function filesAndClocks(folder) {
 const slots = 16;
 
 class Ring {
-  constructor(owned, level) {
-    const ring = addon.ringOpen(8, slots, 8, owned, level);
+  constructor(level) {
+    const ring = addon.ringOpen(8, slots, 8, level);
     assert.equal(typeof ring, "object");
     this.id = ring.id;
     this.descriptors = new Uint32Array(ring.descriptors);
@@ -175,11 +175,12 @@ async function exchange(ring, fd, waitMs) {
 async function rings(fd) {
   assert.equal(addon.ringProbe().error, 0);
   for (const level of [0, 1, 2]) {
-    const owned = new Ring(true, level);
+    const owned = new Ring(level);
+    assert.equal(addon.ringOwn(owned.id), 0);
     await exchange(owned, fd, 5);
     addon.ringClose(owned.id);
 
-    const guest = new Ring(false, level);
+    const guest = new Ring(level);
     let wakes = 0;
     let closed = false;
     const onReadable = () => {
@@ -191,7 +192,7 @@ async function rings(fd) {
     assert.ok(wakes > 0);
     // Closed from inside its own callback, as a backend does that stops.
     await new Promise((resolve) => {
-      const closing = new Ring(false, level);
+      const closing = new Ring(level);
       addon.ringWatch(closing.id, () => {
         closing.turn(0);
         addon.ringClose(closing.id);
@@ -211,7 +212,7 @@ async function abandonedWorker() {
   const worker = new Worker(
     `const { workerData, parentPort } = require("node:worker_threads");
      const addon = require(workerData);
-     const ring = addon.ringOpen(8, 16, 8, false, 0);
+     const ring = addon.ringOpen(8, 16, 8, 0);
      addon.ringWatch(ring.id, () => {});
      const { id } = addon.allocate(4096, false);
      const at = addon.layout;

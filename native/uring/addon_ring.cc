@@ -1,5 +1,4 @@
 // The ring's functions for JavaScript. Rings are named by number.
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "../check.h"
 #include "../values.h"
 #include "guest_wake.h"
+#include "loop_wait.h"
 #include "ring.h"
 #include "ring_probe.h"
 #include "sockets.h"
@@ -18,9 +18,9 @@ namespace pacioli {
 
 struct OpenRing {
   std::unique_ptr<Ring> ring;
-  // Owned drive: the loop whose timers and events end a wait.
-  uv_loop_t* loop = nullptr;
-  std::shared_ptr<GuestWake> wake;
+  // One of them, once the drive has been chosen.
+  std::unique_ptr<LoopWait> owned;
+  std::shared_ptr<GuestWake> guest;
 };
 
 // Destroyed with the environment's data, before its buffers.
@@ -56,22 +56,17 @@ Napi::Value ring_probe(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// ringOpen(entries, slots, completionsMax, owned, level): a negative errno, or the ring's
-// description.
+// ringOpen(entries, slots, completionsMax, level): a negative errno, or the ring's description.
 Napi::Value ring_open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  CHECK(info.Length() == 5);
+  CHECK(info.Length() == 4);
   auto open = std::make_unique<OpenRing>();
   RingOptions options;
   options.entries = u32(info[0]);
   options.slots = u32(info[1]);
   options.completions_max = u32(info[2]);
-  CHECK(u32(info[4]) <= static_cast<uint32_t>(RingLevel::plain));
-  options.level = static_cast<RingLevel>(u32(info[4]));
-  if (info[3].As<Napi::Boolean>().Value()) {
-    CHECK(napi_get_uv_event_loop(env, &open->loop) == napi_ok);
-    options.wake_fd = uv_backend_fd(open->loop);
-  }
+  CHECK(u32(info[3]) <= static_cast<uint32_t>(RingLevel::plain));
+  options.level = static_cast<RingLevel>(u32(info[3]));
   AddonData& data = addon_data(env);
   const int error = Ring::create(options, *data.buffers, &open->ring);
   if (error < 0) return Napi::Number::New(env, error);
@@ -105,22 +100,26 @@ napi_value ring_enter(napi_env env, napi_callback_info info) {
   }
   OpenRing* open = find(env, id);
   CHECK(open != nullptr);
-  if (open->loop != nullptr && wait_ms > 0) {
-    // JavaScript's timers must not be late: wait no longer than libuv itself would.
-    uv_update_time(open->loop);
-    const int timeout_ms = uv_backend_timeout(open->loop);
-    if (timeout_ms >= 0) wait_ms = std::min(wait_ms, static_cast<uint32_t>(timeout_ms));
-  }
+  if (wait_ms > 0 && open->owned != nullptr) wait_ms = open->owned->shorten(wait_ms);
   return make_number(env, open->ring->enter(wait_ms));
+}
+
+// ringOwn(id): owned drive. 0 or a negative errno.
+Napi::Value ring_own(const Napi::CallbackInfo& info) {
+  OpenRing& open = ring_argument(info);
+  CHECK(open.owned == nullptr && open.guest == nullptr);
+  const int error = LoopWait::create(info.Env(), &open.owned);
+  if (error == 0) open.ring->set_wake_fd(open.owned->fd());
+  return Napi::Number::New(info.Env(), error);
 }
 
 // ringWatch(id, callback): guest drive. 0 or a negative errno.
 Napi::Value ring_watch(const Napi::CallbackInfo& info) {
   OpenRing& open = ring_argument(info);
   CHECK(info.Length() == 2 && info[1].IsFunction());
-  CHECK(open.loop == nullptr && open.wake == nullptr);
-  int error = GuestWake::create(info.Env(), info[1].As<Napi::Function>(), &open.wake);
-  if (error == 0) error = open.ring->register_eventfd(open.wake->eventfd());
+  CHECK(open.owned == nullptr && open.guest == nullptr);
+  int error = GuestWake::create(info.Env(), info[1].As<Napi::Function>(), &open.guest);
+  if (error == 0) error = open.ring->register_eventfd(open.guest->eventfd());
   return Napi::Number::New(info.Env(), error);
 }
 
@@ -184,6 +183,7 @@ void export_rings(Napi::Env env, Napi::Object exports) {
   set_function(env, exports, "ringEnter", ring_enter);
   exports.Set("ringProbe", Napi::Function::New<ring_probe>(env, "ringProbe"));
   exports.Set("ringOpen", Napi::Function::New<ring_open>(env, "ringOpen"));
+  exports.Set("ringOwn", Napi::Function::New<ring_own>(env, "ringOwn"));
   exports.Set("ringWatch", Napi::Function::New<ring_watch>(env, "ringWatch"));
   exports.Set("ringRegisterFile",
               Napi::Function::New<ring_register_file>(env, "ringRegisterFile"));

@@ -85,7 +85,7 @@ Descriptor& Ring::descriptor(uint32_t slot) {
 
 int Ring::enter(uint32_t wait_ms) {
   control_->wake = 0;
-  if (options_.wake_fd >= 0 && wait_ms > 0) arm_wake();
+  if (wake_fd_ >= 0 && wait_ms > 0) arm_wake();
   for (int refill = 0;; refill += 1) {
     fill();
     const bool more = control_->queue_head != control_->queue_tail;
@@ -222,7 +222,7 @@ void Ring::arm_wake() {
   if (wake_armed_ || queue_.sq_space() == 0) return;
   Sqe& sqe = queue_.sqe_next();
   sqe.opcode = uring::op::poll_add;
-  sqe.fd = options_.wake_fd;
+  sqe.fd = wake_fd_;
   sqe.op_flags = POLLIN;
   sqe.user_data = wake_user_data;
   wake_armed_ = true;
@@ -263,6 +263,11 @@ int Ring::register_file(uint32_t index, int fd) {
   const uring::FilesUpdate update{index, 0, reinterpret_cast<uint64_t>(&fd)};
   const int result = queue_.register_call(uring::register_op::files_update, &update, 1);
   return result < 0 ? result : 0;
+}
+
+void Ring::set_wake_fd(int fd) {
+  CHECK(wake_fd_ == -1);
+  wake_fd_ = fd;
 }
 
 int Ring::register_eventfd(int fd) {

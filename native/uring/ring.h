@@ -22,8 +22,6 @@ struct RingOptions {
   uint32_t slots = 4096;
   // Completions copied out per call at most.
   uint32_t completions_max = 1024;
-  // A descriptor whose readability ends a wait, or -1.
-  int wake_fd = -1;
   // For tests: as an older kernel would.
   RingLevel level = RingLevel::newest;
 };
@@ -46,6 +44,8 @@ class Ring {
 
   // Puts `fd` at `index` of the registered files; -1 takes what lies there out.
   int register_file(uint32_t index, int fd);
+  // From now on, a wait also ends when `fd` is readable.
+  void set_wake_fd(int fd);
   // The kernel adds to this eventfd when completions are there to be reaped.
   int register_eventfd(int fd);
 
@@ -80,6 +80,7 @@ class Ring {
   BufferRegistry& buffers_;
   UringQueue queue_;
   std::vector<Slot> slots_;
+  int wake_fd_ = -1;
   bool wake_armed_ = false;
 
   uint32_t descriptors_id_ = buffer_none;

@@ -60,10 +60,10 @@ export interface NativeAddon {
     entries: number,
     slots: number,
     completionsMax: number,
-    owned: boolean,
     level: number,
   ): NativeRing | number;
   ringEnter?(id: number, waitMs: number): number;
+  ringOwn?(id: number): number;
   ringWatch?(id: number, onReadable: () => void): number;
   ringRegisterFile?(id: number, index: number, fd: number): number;
   ringConnect?(id: number, slot: number, host: string, port: number): number;

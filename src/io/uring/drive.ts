@@ -31,6 +31,9 @@ export class OwnedDrive implements Drive {
 
   start(onTurn: () => void): void {
     this.onTurn = onTurn;
+    const { engine } = this;
+    const error = engine.addon.ringOwn(engine.ringId);
+    if (error < 0) throw new Error(`the ring cannot wait: ${getSystemErrorName(error)}`);
     setImmediate(this.run);
   }
 

@@ -45,13 +45,7 @@ export function createUringIo(options: UringOptions): UringResult {
   const capabilities = probeUring();
   if (typeof capabilities === "string") return { io: null, reason: capabilities };
   const { addon } = capabilities;
-  const ring = addon.ringOpen(
-    entries,
-    2 * operationsMax,
-    completionsMax,
-    drive === "owned",
-    kernelLevels[kernel],
-  );
+  const ring = addon.ringOpen(entries, 2 * operationsMax, completionsMax, kernelLevels[kernel]);
   if (typeof ring === "number") return { io: null, reason: uringRefusal(ring) };
   const stats = new UringStats(`uring (${drive})`);
   const engine = new Engine(addon, ring, stats, operationsMax);
