@@ -1,8 +1,8 @@
 /**
  * The state machine alone, in process, over a storage in memory: transfers per second, how much
  * slower the slowest batch is than the median one, and what a transfer costs in memory. Prints one
- * table. The rates by CPU time and in the fastest tenth of the batches mean something on a machine
- * that does other work at the same time, too.
+ * table, of batches by wall clock, then by CPU time: the latter means something on a machine that does
+ * other work at the same time, too.
  *
  * Usage: node scripts/bench.mjs state-machine [--transfers=5000000] [--only=TEXT]
  */
@@ -56,7 +56,7 @@ class Bench {
   private time = 1_795_000_000_000_000_000n;
   private nextId = 1;
   readonly batchNs: number[] = [];
-  cpuUs = 0;
+  readonly batchCpuUs: number[] = [];
   heapBytes = 0;
 
   constructor(private readonly load: Load) {
@@ -161,7 +161,7 @@ class Bench {
     const after = process.hrtime.bigint();
     if (measured) {
       const cpu = process.cpuUsage(cpuBefore);
-      this.cpuUs += cpu.user + cpu.system;
+      this.batchCpuUs.push(cpu.user + cpu.system);
       this.heapBytes += Math.max(0, process.memoryUsage().heapUsed - heapBefore);
       this.batchNs.push(Number(after - before));
     }
@@ -179,25 +179,26 @@ function measure(load: Load, transfers: number): string[] {
   const before = external();
   bench.run(transfers);
   const memory = external() - before;
-  const batches = Float64Array.from(bench.batchNs);
-  const total = batches.reduce((sum, ns) => sum + ns, 0);
   // The first batches run code that is not compiled yet.
-  const warm = batches
-    .subarray(Math.min(40, batches.length >>> 1))
-    .slice()
-    .sort();
-  const median = warm[warm.length >>> 1]!;
-  const slowest = warm[warm.length - 1]!;
-  const undisturbed = warm[Math.floor(warm.length / 10)]!;
+  const warmUp = Math.min(40, bench.batchNs.length >>> 1);
+  const sorted = (values: number[]): Float64Array => Float64Array.from(values.slice(warmUp)).sort();
+  const wallMs = sorted(bench.batchNs).map((ns) => ns / 1e6);
+  const cpuMs = sorted(bench.batchCpuUs).map((us) => us / 1e3);
+  const at = (values: Float64Array, share: number): number =>
+    values[Math.min(values.length - 1, Math.floor(values.length * share))]!;
+  const rate = (ms: number): string => formatCount(Math.round((batchMax / ms) * 1e3));
+  const totalNs = bench.batchNs.reduce((sum, ns) => sum + ns, 0);
   return [
     load.name,
-    formatCount(Math.round((transfers / total) * 1e9)),
-    formatCount(Math.round((transfers / bench.cpuUs) * 1e6)),
-    formatCount(Math.round((batchMax / undisturbed) * 1e9)),
-    (median / 1e6).toFixed(2),
-    (warm[Math.floor(warm.length * 0.99)]! / 1e6).toFixed(2),
-    (slowest / 1e6).toFixed(2),
-    (slowest / median).toFixed(1),
+    formatCount(Math.round((transfers / totalNs) * 1e9)),
+    at(wallMs, 0.5).toFixed(2),
+    at(wallMs, 0.99).toFixed(2),
+    at(wallMs, 1).toFixed(2),
+    rate(at(cpuMs, 0.1)),
+    rate(at(cpuMs, 0.5)),
+    at(cpuMs, 0.5).toFixed(2),
+    at(cpuMs, 0.99).toFixed(2),
+    at(cpuMs, 1).toFixed(2),
     (bench.heapBytes / transfers).toFixed(1),
     (memory / transfers).toFixed(0),
   ];
@@ -217,12 +218,14 @@ console.log(
     [
       "load",
       "transfers/s",
-      "per CPU second",
-      "in p10 batches",
-      "batch p50 ms",
+      "p50 ms",
       "p99 ms",
       "max ms",
-      "max/p50",
+      "CPU: /s p10",
+      "/s p50",
+      "p50 ms",
+      "p99 ms",
+      "max ms",
       "heap B/transfer",
       "index B/transfer",
     ],

@@ -116,6 +116,7 @@ export class PlainTransfers {
     }
     if (!u128IsZero(words, at + pendingIdWord)) return false;
     if (u128IsZero(words, at) || u128IsMax(words, at)) return false;
+    if (prefetch.idWasKnown(event)) return false;
     const debitRow = prefetch.debitRow(event);
     const creditRow = prefetch.creditRow(event);
     // No account has one of the ids that are not allowed.
@@ -123,6 +124,7 @@ export class PlainTransfers {
     const ledger = words[at + ledgerWord]!;
     if (ledger !== prefetch.debitLedger(event)) return false;
     if (ledger !== prefetch.creditLedger(event)) return false;
+    // Events of this block may have used the id meanwhile.
     const hash = prefetch.hash(event);
     if (state.transferIds.find(hash, words, at) !== 0) return false;
 

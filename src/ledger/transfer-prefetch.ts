@@ -29,6 +29,7 @@ const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPending
 export class TransferPrefetch {
   private readonly hashes = new Int32Array(eventsMax);
   private blockFirst = 0;
+  private readonly idReferences = new Int32Array(blockEvents);
   private readonly debitRows = new Int32Array(blockEvents);
   private readonly creditRows = new Int32Array(blockEvents);
   private readonly debitLedgers = new Uint32Array(blockEvents);
@@ -52,6 +53,11 @@ export class TransferPrefetch {
     return this.creditRows[event - this.blockFirst]!;
   }
 
+  /** True when the event's id existed, or was burnt, before the block. */
+  idWasKnown(event: number): boolean {
+    return this.idReferences[event - this.blockFirst] !== 0;
+  }
+
   /** Ledgers of the accounts; 0 where there is none. */
   debitLedger(event: number): number {
     return this.debitLedgers[event - this.blockFirst]!;
@@ -68,12 +74,18 @@ export class TransferPrefetch {
   }
 
   /**
-   * Looks up the accounts of a block of events.
+   * Looks up the accounts of a block of events, and their ids once more: the batch may be so large
+   * that the processor's cache has lost what `gather` saw.
    * @param at - Of the first event, which has the number `first`.
    */
   gatherBlock(words: Uint32Array, at: number, first: number, events: number): void {
     assert(events <= blockEvents, "a block is bounded");
     this.blockFirst = first;
+    const ids = this.state.transferIds;
+    for (let event = 0; event < events; event += 1) {
+      const hash = this.hashes[first + event]!;
+      this.idReferences[event] = ids.find(hash, words, at + event * transferWords);
+    }
     const { debitRows, debitLedgers, creditRows, creditLedgers } = this;
     this.gatherAccounts(words, at + debitWord, events, debitRows, debitLedgers);
     this.gatherAccounts(words, at + creditWord, events, creditRows, creditLedgers);
