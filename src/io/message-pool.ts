@@ -180,7 +180,6 @@ export class MessagePool {
     if (this.last === null) this.first = waiter;
     else this.last.next = waiter;
     this.last = waiter;
-    waiter.pass = this.pass;
     if (large) this.waitersLarge += 1;
     else this.waitersSmall += 1;
     // Those ahead may be waiting for something else than a message.

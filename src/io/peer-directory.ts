@@ -95,9 +95,8 @@ export class PeerDirectory {
   forget(connection: Connection): void {
     this.unroute(connection);
     if (connection.peer === Peer.replica) {
-      if (this.replicas[connection.replica] === connection) {
-        this.replicas[connection.replica] = null;
-      }
+      assert(this.replica(connection.replica) === connection, "one connection per replica");
+      this.replicas[connection.replica] = null;
     } else if (connection.peer !== Peer.unknown) {
       this.clientPeers -= 1;
     }

@@ -286,6 +286,7 @@ export class FakeIo implements BusIo {
     const due = this.timers.filter((timer) => timer.turns <= 0);
     this.timers = this.timers.filter((timer) => timer.turns > 0);
     for (const timer of this.timers) timer.turns -= 1;
+    if (this.random.chance(0.5)) due.reverse();
     for (const timer of due) end(timer.completion, 0);
   }
 
@@ -311,7 +312,13 @@ export class FakeIo implements BusIo {
     if (listener.closing !== null) {
       const { accepting, closing } = listener;
       listener.accepting = null;
-      if (accepting !== null) end(accepting, Errno.canceled);
+      // A connection that came just before the close is still handed over.
+      const late = this.random.chance(0.5) ? listener.backlog.shift() : undefined;
+      if (accepting !== null) {
+        end(accepting, late === undefined ? Errno.canceled : this.handle(late));
+      } else if (late !== undefined) {
+        listener.backlog.push(late);
+      }
       for (const socket of listener.backlog) {
         if (socket.peer !== null) socket.peer.broken = true;
       }
