@@ -178,6 +178,10 @@ describe("a bad frame closes its connection and no other", () => {
     expect(harness.lines[10]).toContain("15 more lines");
     harness.ticks(100);
     expect(harness.lines.length).toBe(11);
+    const later = harness.dial();
+    harness.feed(later, new Uint8Array(256));
+    harness.until(() => later.ended, "closed");
+    expect(harness.lines.length).toBe(12);
     harness.finish();
   });
 });
