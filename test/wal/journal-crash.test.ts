@@ -3,9 +3,8 @@
  * interrupted just as well.
  */
 import { expect, test } from "vitest";
-import { assert } from "../../src/core/assert.ts";
 import { Prng } from "../../src/core/prng.ts";
-import { crashes, formatted, Model, openJournal, openSuperblock } from "./harness.ts";
+import { crashes, formatted, Model, openJournal, openSuperblock, smallFormat } from "./harness.ts";
 import type { MemoryFileIo } from "./memory-file-io.ts";
 
 /** Serves, crashes at the given write, recovers. Returns false when the end came first. */
@@ -38,17 +37,18 @@ test("every write of a run over the whole ring can be the last", () => {
 
 test("many lives of one file, each cut short, recoveries included", () => {
   const image = formatted();
+  let ops = 0;
   for (let seed = 1; seed <= 150; seed += 1) {
     const random = new Prng(seed);
     const acknowledged = new Map<number, string>();
     let io = image.clone(seed, { garbage: random.chance(0.5), ordered: random.chance(0.2) });
     for (let life = 0; life < 12; life += 1) {
       // Often while opening: that takes four writes and what there is to restore.
-      io.crashAtWrite = random.chance(0.4) ? random.below(12) : random.below(120);
+      io.crashAtWrite = random.chance(0.4) ? random.below(12) : random.below(240);
       const model = new Model(io, random.u32(), acknowledged, random.range(1, 4));
       const crashed = crashes(() => {
         model.open();
-        model.serve(random.range(1, 60));
+        model.serve(random.range(1, 80));
         if (random.chance(0.5)) model.stop();
       });
       const killed = !crashed && io.inFlight === 0;
@@ -56,8 +56,10 @@ test("many lives of one file, each cut short, recoveries included", () => {
     }
     const last = new Model(io, seed, acknowledged);
     last.open();
-    assert(acknowledged.size > 0, "something was acknowledged");
+    ops += acknowledged.size;
   }
+  // Three turns of the ring per file, on average: an idle life proves nothing.
+  expect(ops / 150).toBeGreaterThan(3 * smallFormat.slotCount);
 });
 
 test("several replicas: a crash alone loses nothing acknowledged and leaves the head certain", () => {
