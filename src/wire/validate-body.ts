@@ -70,30 +70,23 @@ function bodyFits(
   if (operationMultiBatch[operation] === 1) {
     return query
       ? queriesFit(operation, bytes, at, length)
-      : batchesFit(operation, bytes, at, length, batchSizeLimit);
+      : batchesFit(operation, bytes, at, length);
   }
   if (query) return length === eventSize;
   if (length % eventSize !== 0) return false;
   return length / eventSize <= eventMax(operation, batchSizeLimit);
 }
 
-function batchesFit(
-  operation: number,
-  bytes: Uint8Array,
-  at: number,
-  length: number,
-  batchSizeLimit: number,
-): boolean {
-  const subBatches = multiBatchCheck(bytes, at, length, operationEventSize[operation]!);
+/**
+ * That no sub-batch has more than `eventMax` events needs no check of its own: they lie in a body
+ * of at most the limit, and their results in a reply of at most a message.
+ */
+function batchesFit(operation: number, bytes: Uint8Array, at: number, length: number): boolean {
+  const eventSize = operationEventSize[operation]!;
+  const subBatches = multiBatchCheck(bytes, at, length, eventSize);
   if (subBatches === 0) return false;
-  const most = eventMax(operation, batchSizeLimit);
-  let results = 0;
-  for (let index = 0; index < subBatches; index += 1) {
-    const events = multiBatchElements(bytes, at, length, index);
-    if (events > most) return false;
-    results += events;
-  }
-  return replyFits(operation, results, subBatches);
+  const events = multiBatchElementsTotal(bytes, at, length, eventSize);
+  return replyFits(operation, events, subBatches);
 }
 
 function queriesFit(operation: number, bytes: Uint8Array, at: number, length: number): boolean {

@@ -276,6 +276,7 @@ describe("the delay before each attempt", () => {
     io.finish(77);
     expect(io.closed).toEqual([77]);
     expect(connected).toEqual([]);
+    made.schedule(1);
     for (let tick = 0; tick < 1000; tick += 1) made.tick(tick);
     expect(io.connects.length).toBe(0);
   });
