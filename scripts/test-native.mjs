@@ -46,7 +46,7 @@ const native = "native";
 const uring = join(native, "uring");
 const tests = join(native, "test");
 // Files that speak to Node are tested from Node.
-const needsNode = /^(addon|guest_wake|loop_wait)/;
+const needsNode = /^(addon|guest_wake|owned_loop)/;
 const sources = [native, uring].flatMap((name) => files(name, ".cc", needsNode));
 const headers = [native, uring, tests].flatMap((name) => files(name, ".h"));
 sources.push(...files(tests, ".cc"));

@@ -176,8 +176,13 @@ async function rings(fd) {
   assert.equal(addon.ringProbe().error, 0);
   for (const level of [0, 1, 2]) {
     const owned = new Ring(level);
-    assert.equal(addon.ringOwn(owned.id), 0);
+    let rounds = 0;
+    const onRound = () => {
+      rounds += 1;
+    };
+    assert.equal(addon.ringOwn(owned.id, onRound), 0);
     await exchange(owned, fd, 5);
+    assert.ok(rounds > 0);
     addon.ringClose(owned.id);
 
     const guest = new Ring(level);
@@ -191,16 +196,18 @@ async function rings(fd) {
     await exchange(guest, fd, 0);
     assert.ok(wakes > 0);
     // Closed from inside its own callback, as a backend does that stops.
-    await new Promise((resolve) => {
-      const closing = new Ring(level);
-      addon.ringWatch(closing.id, () => {
-        closing.turn(0);
-        addon.ringClose(closing.id);
-        resolve();
+    for (const drive of [addon.ringOwn, addon.ringWatch]) {
+      await new Promise((resolve) => {
+        const closing = new Ring(level);
+        drive(closing.id, () => {
+          closing.turn(0);
+          addon.ringClose(closing.id);
+          resolve();
+        });
+        closing.start(0, layout.opcodeNop, {});
+        addon.ringEnter(closing.id, 0);
       });
-      closing.start(0, layout.opcodeNop, {});
-      addon.ringEnter(closing.id, 0);
-    });
+    }
     closed = true;
     addon.ringClose(guest.id);
     await wait();

@@ -9,7 +9,7 @@
 #include "../check.h"
 #include "../values.h"
 #include "guest_wake.h"
-#include "loop_wait.h"
+#include "owned_loop.h"
 #include "ring.h"
 #include "ring_probe.h"
 #include "sockets.h"
@@ -19,7 +19,7 @@ namespace pacioli {
 struct OpenRing {
   std::unique_ptr<Ring> ring;
   // One of them, once the drive has been chosen.
-  std::unique_ptr<LoopWait> owned;
+  std::shared_ptr<OwnedLoop> owned;
   std::shared_ptr<GuestWake> guest;
 };
 
@@ -104,11 +104,12 @@ napi_value ring_enter(napi_env env, napi_callback_info info) {
   return make_number(env, open->ring->enter(wait_ms));
 }
 
-// ringOwn(id): owned drive. 0 or a negative errno.
+// ringOwn(id, callback): owned drive. 0 or a negative errno.
 Napi::Value ring_own(const Napi::CallbackInfo& info) {
   OpenRing& open = ring_argument(info);
+  CHECK(info.Length() == 2 && info[1].IsFunction());
   CHECK(open.owned == nullptr && open.guest == nullptr);
-  const int error = LoopWait::create(info.Env(), &open.owned);
+  const int error = OwnedLoop::create(info.Env(), info[1].As<Napi::Function>(), &open.owned);
   if (error == 0) open.ring->set_wake_fd(open.owned->fd());
   return Napi::Number::New(info.Env(), error);
 }

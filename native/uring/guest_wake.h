@@ -5,9 +5,8 @@
 
 #include <memory>
 
-#include <napi.h>
-
 #include "libuv.h"
+#include "loop_callback.h"
 
 namespace pacioli {
 
@@ -23,12 +22,10 @@ class GuestWake : public std::enable_shared_from_this<GuestWake> {
   int eventfd() const { return fd_; }
 
  private:
-  GuestWake(Napi::Env env, Napi::Function callback);
+  GuestWake(Napi::Env env, Napi::Function callback) : callback_(env, callback) {}
   static void on_readable(uv_poll_t* handle, int status, int events);
 
-  Napi::Env env_;
-  Napi::FunctionReference callback_;
-  Napi::AsyncContext context_;
+  LoopCallback callback_;
   int fd_ = -1;
   uv_poll_t* poll_ = nullptr;
 };

@@ -63,7 +63,8 @@ export interface NativeAddon {
     level: number,
   ): NativeRing | number;
   ringEnter?(id: number, waitMs: number): number;
-  ringOwn?(id: number): number;
+  /** `onTurn` is called in each round of libuv's loop, and again while it returns true. */
+  ringOwn?(id: number, onTurn: () => boolean): number;
   ringWatch?(id: number, onReadable: () => void): number;
   ringRegisterFile?(id: number, index: number, fd: number): number;
   ringConnect?(id: number, slot: number, host: string, port: number): number;

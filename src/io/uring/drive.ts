@@ -1,10 +1,10 @@
 /**
  * Who waits. Both drives take the same turns; they differ in what brings a turn about.
  *
- * *Owned*: the process belongs to the backend. A turn waits inside the ring, then lets libuv run
- * once (`setImmediate`), and so on. The addon ends a wait when libuv's descriptor becomes readable or
- * its next timer is due, so that timers, signals, HTTP and file system calls of Node's are served.
- * What another `setImmediate` callback has begun in the same round may wait as long as `waitMs`.
+ * *Owned*: the process belongs to the backend. In each round of its loop, after it has polled, libuv
+ * calls; the turn waits inside the ring, and libuv goes round again. A wait ends when libuv's
+ * descriptor becomes readable or its next timer is due, and is none while `setImmediate` callbacks
+ * wait, so Node's timers, signals, HTTP and file system calls are served as ever.
  *
  * *Guest*: the process belongs to an application, whose loop waits. The ring adds to an eventfd that
  * libuv watches. What is started outside of a turn is flushed together, in a microtask.
@@ -18,7 +18,10 @@ export interface Drive {
   start(onTurn: () => void): void;
 }
 
-/** Bound of a wait, should something have to wake it that cannot. */
+/**
+ * Bound of a wait: what one callback of Node's has just begun to watch is not in libuv's descriptor
+ * before libuv polls again.
+ */
 const waitMs = tickMs;
 
 /** Rounds of a guest's turn, before the application's loop gets its share. */
@@ -32,15 +35,17 @@ export class OwnedDrive implements Drive {
   start(onTurn: () => void): void {
     this.onTurn = onTurn;
     const { engine } = this;
-    const error = engine.addon.ringOwn(engine.ringId);
+    const error = engine.addon.ringOwn(engine.ringId, this.run);
     if (error < 0) throw new Error(`the ring cannot wait: ${getSystemErrorName(error)}`);
-    setImmediate(this.run);
   }
 
-  private readonly run = (): void => {
-    this.engine.turn(waitMs);
+  private readonly run = (): boolean => {
+    const { engine } = this;
+    engine.turn(waitMs);
     this.onTurn();
-    if (!this.engine.endIfStopped()) setImmediate(this.run);
+    if (engine.endIfStopped()) return false;
+    // What was started goes out at once, unless libuv has something to do.
+    return engine.slots.queued && !engine.hostWaits;
   };
 }
 

@@ -34,6 +34,7 @@ const completionWords = nativeLayout.completionSize / wordSize;
 const slotWord = nativeLayout.completionSlot / wordSize;
 const resultWord = nativeLayout.completionResult / wordSize;
 const durationWord = nativeLayout.completionDurationUs / wordSize;
+const wakeWord = nativeLayout.controlWake / wordSize;
 const systemCallsWord = nativeLayout.controlSystemCalls / wordSize;
 
 /** Completions worked off per turn. */
@@ -87,6 +88,11 @@ export class Engine {
 
   get ringId(): number {
     return this.ring.id;
+  }
+
+  /** libuv's descriptor became readable during the last turn. */
+  get hostWaits(): boolean {
+    return this.control[wakeWord] !== 0;
   }
 
   get isStopped(): boolean {
