@@ -834,6 +834,21 @@ describe("sending", () => {
     harness.finish();
   });
 
+  test("closing while a wake-up is on its way", () => {
+    for (let seed = 1; seed <= 40; seed += 1) {
+      const harness = new BusHarness({ seed, small: 1 });
+      harness.answer = false;
+      harness.keep = true;
+      for (const client of [1n, 2n]) {
+        harness.feed(harness.dial(), ping(client).bytes);
+        harness.turns();
+      }
+      expect(harness.pool.waiters(false)).toBe(1);
+      harness.finish();
+      expect(harness.delivered.length).toBe(1);
+    }
+  });
+
   test("closing in the middle of everything loses no message of the pool", () => {
     for (let seed = 1; seed <= 60; seed += 1) {
       const harness = new BusHarness({ seed, small: 6, large: 3, capacity: 8192 });
