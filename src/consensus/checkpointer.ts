@@ -16,7 +16,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize } from "../core/limits.ts";
-import { Completion, type FileHandle, type FileIo } from "../io/io.ts";
+import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import type { ClientReplies } from "../wal/client-replies.ts";
@@ -64,6 +64,8 @@ export class Checkpointer {
   private readonly replySlots: Int32Array;
   private replySlotsCount = 0;
   private replySlotsNext = 0;
+  /** The reply being written: its session may get the next one meanwhile. */
+  private readonly replyCopy: IoBuffer;
   /** Op and header of a freeze that waits for the checkpoint before. */
   private waitingOp = 0;
   private waitingHeader: Uint32Array | null = null;
@@ -75,6 +77,7 @@ export class Checkpointer {
     this.ledgerWords = new Uint32Array(options.stateMachine.snapshotWords);
     this.sessionWords = new Uint32Array(options.sessions.snapshotWords);
     this.replySlots = new Int32Array(options.sessions.clientsMax);
+    this.replyCopy = options.io.allocate(replySlotSize);
     this.repliesSynced = new Completion((sync) => this.onRepliesSynced(sync.result));
   }
 
@@ -147,7 +150,10 @@ export class Checkpointer {
         sessions.replyKept(slot) &&
         sessions.replyOp(slot) <= this.frozenOp;
       if (!current) continue;
-      replies.write(slot, sessions.replies, slot * replySlotSize, this.writeNextReply);
+      const from = slot * replySlotSize;
+      const reply = sessions.replies.bytes.subarray(from, from + sessions.replySize(slot));
+      this.replyCopy.bytes.set(reply);
+      replies.write(slot, this.replyCopy, 0, this.writeNextReply);
       return;
     }
     // The storage may have synced already, before the last reply was written.
