@@ -56,26 +56,31 @@ class ReferenceClient implements ReplayClient {
     return this.ledger.queryTransfers(filter);
   }
 
-  async sleep() {
-    this.now += BigInt(sleepMs) * 1_000_000n;
+  async sleep(stretch: number) {
+    this.now += BigInt(sleepMs * stretch) * 1_000_000n;
     this.ledger.pulse(this.tick(8190));
     this.ledger.checkInvariants();
   }
 }
 
-function run(name: string, steps: readonly Step[]): Promise<number> {
+function run(name: string, steps: readonly Step[], stretch = 1): Promise<number> {
   const client = new ReferenceClient();
   return replay(
     name,
     steps,
     client,
-    () => client.sleep(),
+    () => client.sleep(stretch),
     (error) => error instanceof TooMuchData,
+    { nowMs: () => 0, stretch },
   );
 }
 
 test.each(recordingNames)("the reference ledger answers recording %s", async (name) => {
   expect(await run(name, readRecording(name))).toBe(150);
+});
+
+test.each(recordingNames)("stretched time changes no answer of recording %s", async (name) => {
+  expect(await run(name, readRecording(name), 7)).toBe(150);
 });
 
 test("there are sixteen recordings", () => {

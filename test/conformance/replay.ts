@@ -5,7 +5,9 @@
  * Recordings hold pending transfers with timeouts, and between two `sleep` steps none of them may
  * expire. So the run itself does little: inputs are made ready before it, answers are compared
  * after it. A difference at a step that was reached only after something had expired proves
- * nothing: it is a `TooSlowError`, and the caller may run the recording again.
+ * nothing: it is a `TooSlowError`, and the caller may run the recording again; on a machine that
+ * stays too slow, with a `stretch` of time: timeouts and sleeps longer by one factor, which changes
+ * no answer but the timeouts in it, and those are taken back before the comparison.
  */
 import {
   type Account,
@@ -51,9 +53,26 @@ export class TooSlowError extends Error {
   override name = "TooSlowError";
 }
 
+/** Timeouts from here on never expire within a run, and are not stretched. Seconds. */
+const timeoutNever = 10_000;
+
+interface Pace {
+  /** The clock that the server's timeouts follow. */
+  readonly nowMs: () => number;
+  readonly stretch: number;
+}
+
+/** For a clock that the caller controls and that stands still between sleeps. */
+const still: Pace = { nowMs: () => 0, stretch: 1 };
+
+/** The pace of a real server. */
+export function realPace(stretch: number): Pace {
+  return { nowMs: () => performance.now(), stretch };
+}
+
 /** Waits as long as a `sleep` step says. */
-export function sleepReally(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, sleepMs));
+export function sleepReally(stretch: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, sleepMs * stretch));
 }
 
 type Answer = readonly object[] | "refused";
@@ -62,8 +81,6 @@ type Answer = readonly object[] | "refused";
  * @param sleep - Lets `sleepMs` pass.
  * @param tooMuchData - Recognises the error of a call that the client itself refused; any other
  *   error ends the replay, so that a lost connection is not taken for a refusal.
- * @param nowMs - The clock that the server's timeouts follow. Left out: one that the caller controls
- *   and that stands still between sleeps.
  * @returns How many steps were compared.
  */
 export async function replay(
@@ -72,7 +89,7 @@ export async function replay(
   client: ReplayClient,
   sleep: () => Promise<void>,
   tooMuchData: (error: unknown) => boolean,
-  nowMs: () => number = () => 0,
+  { nowMs, stretch }: Pace = still,
 ): Promise<number> {
   const names = new TimestampNames();
   const ready = steps.map((step) =>
@@ -90,9 +107,10 @@ export async function replay(
       answers.push(null);
       continue;
     }
-    const input = ready[index] === null ? resolveInput(step.input, names) : ready[index]!.input;
+    const recorded = ready[index]?.input ?? resolveInput(step.input, names);
+    const input = step.op === "createTransfers" ? withTimeouts(recorded, stretch) : recorded;
     const sentAt = nowMs();
-    const answer = await callClient(client, step.op, input, tooMuchData);
+    const answer = withTimeouts(await callClient(client, step.op, input, tooMuchData), 1 / stretch);
     if (nowMs() >= expiries.earliest) slowFrom = Math.min(slowFrom, index);
     if (step.op === "createTransfers") expiries.add(input as Transfer[], answer, sentAt);
     nameTimestamps(answer, names);
@@ -104,6 +122,17 @@ export async function replay(
   if (difference === null) return steps.length;
   if (difference.index >= slowFrom) throw new TooSlowError(difference.text);
   throw new ConformanceError(difference.text);
+}
+
+/** The objects with their timeouts multiplied. */
+function withTimeouts<T>(objects: T, factor: number): T {
+  if (factor === 1 || !Array.isArray(objects)) return objects;
+  const limit = factor > 1 ? timeoutNever : timeoutNever / factor;
+  return objects.map((object: { timeout?: number }) => {
+    const { timeout } = object;
+    if (timeout === undefined || timeout === 0 || timeout >= limit) return object;
+    return { ...object, timeout: Math.round(timeout * factor) };
+  }) as T;
 }
 
 /** When pending transfers may begin to expire. */
