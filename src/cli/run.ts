@@ -2,6 +2,7 @@
  * The `pacioli` command: finds the subcommand, runs it, and turns what went wrong into one
  * sentence on the error stream and exit code 1. A broken invariant is a bug and keeps its stack.
  */
+import { IoBackendError } from "../io/open-io.ts";
 import { DataFileError as FileError } from "../native/files.ts";
 import { DataFileError as FormatError } from "../wal/data-file.ts";
 import type { Command, Terminal } from "./command.ts";
@@ -43,7 +44,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   try {
     return await dispatch(args, terminal);
   } catch (error) {
-    if (error instanceof CommandError || isDataFileError(error)) {
+    if (error instanceof CommandError || isRefusal(error)) {
       terminal.error(`pacioli: ${error.message}\n`);
     } else {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -53,9 +54,11 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
 }
 
-/** The data file or its environment refused; the message is a sentence for the user. */
-function isDataFileError(error: unknown): error is Error {
-  return error instanceof FileError || error instanceof FormatError;
+/** The data file or the machine refused; the message is a sentence for the user. */
+function isRefusal(error: unknown): error is Error {
+  return (
+    error instanceof FileError || error instanceof FormatError || error instanceof IoBackendError
+  );
 }
 
 async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {
