@@ -155,9 +155,10 @@ export class Engine {
 
   /** Asks the kernel to end an operation; it completes as it will. */
   cancel(slot: number): void {
-    if (this.slots.canceledBy[slot] !== noSlot) return;
+    if (this.slots.canceled[slot] === 1) return;
     const canceling = this.slots.take(opcodeCancel, slot, null);
     this.slots.canceledBy[slot] = canceling;
+    this.slots.canceled[slot] = 1;
     this.queue(canceling);
   }
 

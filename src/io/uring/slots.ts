@@ -54,6 +54,8 @@ export class Slots {
   readonly owner: Int32Array;
   /** Number of the slot that cancels this one, or noSlot. */
   readonly canceledBy: Int32Array;
+  /** A cancellation was asked for: the operation is not resumed. */
+  readonly canceled: Uint8Array;
   /** The owner was called back, but the cancellation is still under way. */
   readonly lingering: Uint8Array;
   /** Doubly linked list of the slots of one socket. */
@@ -78,6 +80,7 @@ export class Slots {
     this.syncAfter = new Uint8Array(capacity);
     this.owner = new Int32Array(capacity).fill(-1);
     this.canceledBy = new Int32Array(capacity).fill(noSlot);
+    this.canceled = new Uint8Array(capacity);
     this.lingering = new Uint8Array(capacity);
     this.next = new Int32Array(capacity).fill(noSlot);
     this.previous = new Int32Array(capacity).fill(noSlot);
@@ -102,6 +105,7 @@ export class Slots {
     this.verdict[slot] = 0;
     this.syncAfter[slot] = SyncAfter.none;
     this.owner[slot] = -1;
+    this.canceled[slot] = 0;
     const at = slot * descriptorWords;
     this.descriptors[at + opcodeWord] = opcode;
     this.descriptors[at + handleWord] = handle;

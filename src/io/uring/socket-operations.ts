@@ -182,7 +182,7 @@ export class SocketOperations implements SocketKind {
 
   private retry(slot: number, socket: Socket, error: number): boolean {
     const { engine } = this;
-    if (socket.closing !== null || engine.slots.canceledBy[slot] !== noSlot) return false;
+    if (socket.closing !== null || engine.slots.canceled[slot] === 1) return false;
     const passing =
       error === interrupted ||
       error === again ||
@@ -267,7 +267,7 @@ export class SocketOperations implements SocketKind {
   /** Asks for the rest, unless the operation is being canceled. */
   private resume(slot: number, socket: Socket): boolean {
     const { engine } = this;
-    if (socket.closing !== null || engine.slots.canceledBy[slot] !== noSlot) return false;
+    if (socket.closing !== null || engine.slots.canceled[slot] === 1) return false;
     engine.queue(slot);
     return true;
   }

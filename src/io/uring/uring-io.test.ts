@@ -1,5 +1,8 @@
-/** The conformance suite where the ring is pressed: test/io/uring.test.ts runs it as it is used. */
+/** The ring where it is pressed: test/io/uring.test.ts runs the suite over it as it is used. */
+import { describe, expect, test } from "vitest";
 import { conformance } from "../../../test/io/conformance.ts";
+import { fileConformance } from "../../../test/io/conformance-files.ts";
+import { withDrive } from "../../../test/io/drive.ts";
 import { createUringIo, type UringIo, type UringOptions } from "./uring-io.ts";
 
 function make(options: UringOptions): UringIo {
@@ -16,3 +19,39 @@ conformance("owned, Linux 5.19", () => make({ drive: "owned", kernel: "5.19" }))
 conformance("guest, Linux 5.19", () => make({ drive: "guest", kernel: "5.19" }));
 conformance("owned, Linux 5.11", () => make({ drive: "owned", kernel: "5.11", entries: 4 }));
 conformance("guest, Linux 5.11", () => make({ drive: "guest", kernel: "5.11", entries: 4 }));
+
+describe("without RWF_DSYNC", () => {
+  fileConformance(() => make({ drive: "guest", durableWrite: false }));
+});
+
+test.each(["owned", "guest"] as const)("a registered file serves (%s)", (drive) => {
+  const io = make({ drive });
+  return withDrive(
+    () => io,
+    async (test) => {
+      const file = test.openFile(65_536, true);
+      expect(io.registerFile(file)).toBe(true);
+      const buffer = io.allocate(8192);
+      buffer.bytes.fill(3, 0, 4096);
+      expect(await test.write(file, buffer, 0, 4096, 4096, true)).toBe(4096);
+      expect(await test.read(file, buffer, 4096, 4096, 4096)).toBe(4096);
+      expect(await test.sync(file)).toBe(0);
+      expect(buffer.bytes.every((byte) => byte === 3)).toBe(true);
+      io.unregisterFile(file);
+      expect(await test.read(file, buffer, 0, 4096, 0)).toBe(4096);
+      expect(buffer.bytes[0]).toBe(0);
+    },
+  );
+});
+
+test("an idle backend waits: its turns are few", () =>
+  withDrive(
+    () => make({ drive: "owned" }),
+    async (drive) => {
+      const before = drive.turns;
+      await drive.timeout(300);
+      // One per 10 ms at most, and those of the test runner's own events; a loop that spins takes
+      // thousands in any of these.
+      expect(drive.turns - before).toBeLessThan(300);
+    },
+  ));

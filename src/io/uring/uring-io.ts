@@ -11,7 +11,7 @@ import type { Completion, FileHandle, Io, IoBuffer, IoStats, SocketHandle } from
 import { type Drive, GuestDrive, OwnedDrive } from "./drive.ts";
 import { completionsMax, Engine } from "./engine.ts";
 import { FileOperations } from "./file-operations.ts";
-import { probeUring, type UringCapabilities, uringRefusal } from "./probe.ts";
+import { probeUring, uringRefusal } from "./probe.ts";
 import { SocketOperations } from "./socket-operations.ts";
 import { UringStats } from "./stats.ts";
 
@@ -24,6 +24,8 @@ export interface UringOptions {
   readonly operationsMax?: number;
   /** For tests: behave as on a kernel not newer than this. */
   readonly kernel?: keyof typeof kernelLevels;
+  /** For tests: as where no single write can be made durable. Default: what the probe found. */
+  readonly durableWrite?: boolean;
 }
 
 /** How completions are delivered: RingLevel of native/uring/uring_queue.h. */
@@ -49,7 +51,8 @@ export function createUringIo(options: UringOptions): UringResult {
   if (typeof ring === "number") return { io: null, reason: uringRefusal(ring) };
   const stats = new UringStats(`uring (${drive})`);
   const engine = new Engine(addon, ring, stats, operationsMax);
-  return { io: new UringIo(engine, drive, capabilities), reason: null };
+  const durableWrite = options.durableWrite ?? capabilities.durableWrite;
+  return { io: new UringIo(engine, drive, durableWrite), reason: null };
 }
 
 export class UringIo implements Io {
@@ -61,10 +64,10 @@ export class UringIo implements Io {
   private readonly drive: Drive;
   private started = false;
 
-  constructor(engine: Engine, drive: "owned" | "guest", capabilities: UringCapabilities) {
+  constructor(engine: Engine, drive: "owned" | "guest", durableWrite: boolean) {
     this.engine = engine;
     this.stats = engine.stats;
-    this.files = new FileOperations(engine, capabilities.durableWrite);
+    this.files = new FileOperations(engine, durableWrite);
     this.sockets = new SocketOperations(engine);
     this.drive = drive === "owned" ? new OwnedDrive(engine) : new GuestDrive(engine);
     engine.attach(this.files, this.sockets);
