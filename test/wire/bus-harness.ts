@@ -221,3 +221,9 @@ export function changed(source: Frame, change: (target: Frame) => void): Frame {
 export function clientOf(frameBytes: Uint8Array): string {
   return hex(frameBytes.subarray(pingClientHeader.at.client, pingClientHeader.at.client + 16));
 }
+
+/** Breaks one bit. */
+export function flip(bytes: Uint8Array, at: number): Uint8Array {
+  bytes[at]! ^= 0x10;
+  return bytes;
+}
