@@ -6,6 +6,7 @@
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { layoutDifference } from "./layout.ts";
 
@@ -91,9 +92,10 @@ export function loadAddon(): NativeAddon | null {
     absence = "switched off by PACIOLI_NO_ADDON";
     return null;
   }
-  const path =
+  const path = resolve(
     process.env["PACIOLI_ADDON_PATH"] ??
-    fileURLToPath(new URL("../../build/pacioli.node", import.meta.url));
+      fileURLToPath(new URL("../../build/pacioli.node", import.meta.url)),
+  );
   if (!existsSync(path)) {
     absence = "not built";
     return null;
