@@ -60,6 +60,15 @@ export class MachineClient {
     return this.call(operation, changeEventsFilterCodec, [filter], changeEventCodec);
   }
 
+  /** The same as `createTransfers`, but no pulse follows. */
+  executeTransfers(batch: readonly Transfer[]): CreateResult[] {
+    const operation = Operation.createTransfers;
+    const body = encodeRequest(operation, [encodeArray(transferCodec, batch)]);
+    const [part] = splitReply(operation, this.harness.execute(operation, body))!;
+    this.harness.endOp();
+    return decodeArray(createResultCodec, part!);
+  }
+
   private call<E, R>(
     operation: number,
     events: Codec<E>,
