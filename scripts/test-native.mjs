@@ -4,7 +4,14 @@
 // Usage: node scripts/test-native.mjs
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -60,7 +67,10 @@ for (const file of [...sources, ...headers]) hash.update(file).update(readFileSy
 const digest = hash.digest("hex");
 const stamp = `${program}.stamp`;
 if (!existsSync(program) || !existsSync(stamp) || readFileSync(stamp, "utf8") !== digest) {
-  run(compiler, [...flags, "-o", program, ...sources]);
+  // Built beside and moved: another run may be using the program.
+  const partial = `${program}.${process.pid}`;
+  run(compiler, [...flags, "-o", partial, ...sources]);
+  renameSync(partial, program);
   writeFileSync(stamp, digest);
 }
 run(program, [], { ...sanitizerOptions, ASAN_OPTIONS: "detect_leaks=1" });
