@@ -19,8 +19,12 @@ export const messageBodySizeMax = messageSizeMax - headerSize;
 /** Prepares in flight. More hides disk latency; fewer shorten view changes. */
 export const pipelinePrepareMax = 8;
 
-/** Prepares that may wait behind the pipeline; each may be a group of requests. */
-export const pipelineRequestQueueMax = 16;
+/**
+ * Prepares that may wait behind the pipeline; each may be a group of requests. A request that finds
+ * the queue full is dropped and comes again only with its client's retry, hence the room for as
+ * many clients as usually ask at once when requests do not share prepares.
+ */
+export const pipelineRequestQueueMax = 64;
 
 /** Requests that may share one prepare. */
 export const groupRequestsMax = 64;

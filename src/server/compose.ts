@@ -42,7 +42,7 @@ export const memoryDefault: MemoryOptions = {
   cacheGridBytes: 128 * 1024 * 1024,
   recentBlocks: 64,
   pageCopyBytes: 64 * 1024 * 1024,
-  messagesLarge: pipelinePrepareMax + pipelineRequestQueueMax + 16,
+  messagesLarge: pipelinePrepareMax + 32,
   repliesLarge: 16,
   messagesSmall: 512,
 };
@@ -51,7 +51,7 @@ export const memoryDevelopment: MemoryOptions = {
   cacheGridBytes: 16 * 1024 * 1024,
   recentBlocks: 16,
   pageCopyBytes: 16 * 1024 * 1024,
-  messagesLarge: pipelinePrepareMax + pipelineRequestQueueMax + 8,
+  messagesLarge: pipelinePrepareMax + 24,
   repliesLarge: 8,
   messagesSmall: 256,
 };
