@@ -23,6 +23,7 @@ import {
   memoryDevelopment,
 } from "./compose.ts";
 import { gridGrowth } from "./grid-growth.ts";
+import { wordArena } from "./word-arena.ts";
 
 export type ServerLogLevel = "error" | "warn" | "info" | "debug";
 
@@ -153,7 +154,7 @@ export class Server {
       },
       memory: this.memory(),
       grouping: options.grouping,
-      allocateWords: (count) => allocateLarge(count * 4).words,
+      allocateWords: wordArena((sizeBytes) => allocateLarge(sizeBytes).words),
       extend: gridGrowth(file.fd, gridAt, (run) => this.defer(run)),
       gridBlocksMax: Math.min(gridBlocksMax, Math.floor(Number.MAX_SAFE_INTEGER / blockSize)),
       log: (text) => this.events.onLog("info", text),
