@@ -1,28 +1,28 @@
 /**
- * A whole replica in one thread over a data file in memory: the code that the server runs, less
- * sockets and clocks. Requests go in as messages, replies are collected; every prepare that is
- * handed to the journal is kept, so that after any crash the reference ledger can be brought to
- * the op that the replica recovered to.
+ * A whole replica in one thread over any file I/O: the code that the server runs, less sockets and
+ * clocks. Requests go in as messages, replies are collected; every prepare that is handed to the
+ * journal is kept in a log, so that after any crash the reference ledger can be brought to the op
+ * that the replica recovered to.
+ *
+ * `ReplicaHost` leaves it to its owner how operations complete (a real backend does it by itself);
+ * `Harness` runs one over a file in memory, step by step.
  */
 import { openReplica, type ReplicaParts } from "../../src/consensus/open-replica.ts";
-import { PrepareRequests } from "../../src/consensus/prepare-requests.ts";
 import type { Replica } from "../../src/consensus/replica.ts";
-import { headerSize } from "../../src/core/limits.ts";
+import { headerSize, pipelinePrepareMax } from "../../src/core/limits.ts";
 import { u64ReadNumber } from "../../src/core/u128.ts";
 import type { Connection } from "../../src/io/connection.ts";
-import type { FileIo, Time } from "../../src/io/io.ts";
-import type { Message, MessagePool } from "../../src/io/message-pool.ts";
-import { composeReplica, memoryDevelopment } from "../../src/server/compose.ts";
+import type { FileHandle, FileIo, Time } from "../../src/io/io.ts";
+import type { Message } from "../../src/io/message-pool.ts";
+import { composeReplica, type MemoryOptions } from "../../src/server/compose.ts";
 import { DataFileLayout, type FormatOptions, formatVersion } from "../../src/wal/data-file.ts";
 import { formatDataFile } from "../../src/wal/format.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
-import { RequestFields, writeRequest } from "../../src/wire/build.ts";
-import { frame, prepareHeader, replyHeader } from "../../src/wire/header.ts";
-import { Operation, operationMutates } from "../../src/wire/operations.ts";
+import { frame, replyHeader } from "../../src/wire/header.ts";
+import { operationMutates } from "../../src/wire/operations.ts";
 import { ownRelease } from "../../src/wire/release.ts";
-import { ReferenceLedger } from "../reference/ledger.ts";
-import { executeRequest, timestampDelta } from "../reference/operations.ts";
 import { MemoryFileIo } from "../wal/memory-file-io.ts";
+import type { Log } from "./log.ts";
 
 /** A journal so small that a test wraps it many times. */
 export const tinyFormat: FormatOptions = {
@@ -32,10 +32,20 @@ export const tinyFormat: FormatOptions = {
   slotCount: 32,
   checkpointInterval: 6,
   barOps: 2,
-  clientsMax: 4,
+  clientsMax: 6,
   blockSize: 64 * 1024,
   pageSize: 4096,
   formatVersion,
+};
+
+/** So little that starting a replica costs next to nothing: restarts are what these tests do. */
+export const tinyMemory: MemoryOptions = {
+  cacheGridBytes: 0,
+  recentBlocks: 0,
+  pageCopyBytes: 1024 * 1024,
+  messagesLarge: 2,
+  repliesLarge: 2,
+  messagesSmall: 4 * pipelinePrepareMax,
 };
 
 export const memoryFileSize = 160 * 1024 * 1024;
@@ -54,52 +64,6 @@ export class TestTime implements Time {
   }
 }
 
-/** One executed request of the log. */
-export interface LoggedRequest {
-  readonly operation: number;
-  readonly body: Uint8Array;
-  readonly timestamp: bigint;
-  readonly client: number;
-}
-
-/** The log as it was handed to journals, by op; shared by all incarnations of a replica. */
-export class Log {
-  readonly ops = new Map<number, { readonly view: number; readonly requests: LoggedRequest[] }>();
-
-  record(prepare: Uint8Array): void {
-    const bytes = prepare.slice();
-    const words = new Uint32Array(bytes.buffer, 0, Math.floor(bytes.length / 4));
-    const cursor = new PrepareRequests({
-      timestampDelta: (operation, _words, all, at, size) =>
-        operation < 128 ? 0 : Number(timestampDelta(operation, all.subarray(at, at + size))),
-    });
-    if (!cursor.open({ sizeBytes: bytes.length, bytes, words, id: 0 })) throw new Error("table");
-    const requests: LoggedRequest[] = [];
-    while (cursor.next()) {
-      requests.push({
-        operation: cursor.operation,
-        body: bytes.slice(cursor.bodyAt, cursor.bodyAt + cursor.bodySize),
-        timestamp: (BigInt(cursor.timestamp[1]!) << 32n) | BigInt(cursor.timestamp[0]!),
-        client: cursor.words[cursor.clientAt]!,
-      });
-    }
-    const op = u64ReadNumber(words, prepareHeader.word.op);
-    this.ops.set(op, { view: words[frame.word.view]!, requests });
-  }
-
-  /** The reference ledger after op `opHead`. */
-  reference(opHead: number): ReferenceLedger {
-    const ledger = new ReferenceLedger();
-    for (let op = 1; op <= opHead; op += 1) {
-      for (const request of this.ops.get(op)!.requests) {
-        if (request.operation === Operation.register) continue;
-        executeRequest(ledger, request.operation, request.body, request.timestamp);
-      }
-    }
-    return ledger;
-  }
-}
-
 export interface Reply {
   readonly client: number;
   readonly request: number;
@@ -111,55 +75,49 @@ export interface Reply {
   readonly again: boolean;
 }
 
-export function formatMemoryFile(seed: number, format: FormatOptions = tinyFormat): MemoryFileIo {
-  const io = new MemoryFileIo(memoryFileSize, seed);
-  let failed: string | null = "formatting did not finish";
-  formatDataFile(io, 0, format, ownRelease, (error) => {
-    failed = error === null ? null : error.message;
-  });
-  io.run();
-  if (failed !== null) throw new Error(failed);
-  return io;
-}
-
-export interface HarnessOptions {
+export interface HostOptions {
   readonly grouping?: boolean;
-  readonly cacheGridBytes?: number;
+  readonly memory?: MemoryOptions;
+  /** Called with the parts before they are opened; a test may replace some of their methods. */
+  readonly onComposed?: (parts: ReplicaParts) => void;
 }
 
-export class Harness {
+/** A replica over some file I/O, and what it said. */
+export class ReplicaHost {
   readonly replies: Reply[] = [];
   readonly evictions: { readonly client: number; readonly reason: number }[] = [];
   readonly notes: string[] = [];
   fatal: string | null = null;
   error: string | null = null;
   parts!: ReplicaParts;
-  private opened = false;
+  opened = false;
   /** The op that the log was replayed to. */
   openedAt = 0;
 
   constructor(
-    readonly io: FileIo & { step(): boolean },
+    readonly io: FileIo,
+    readonly file: FileHandle,
     readonly log: Log,
-    readonly time: TestTime,
-    private readonly options: HarnessOptions = {},
+    readonly time: Time,
+    private readonly options: HostOptions = {},
   ) {}
 
   get replica(): Replica {
     return this.parts.replica;
   }
 
-  /** Opens the file and replays the log; false: `error` or `fatal` says why not. */
-  open(): boolean {
+  /** Opens the file and replays the log; then `opened`, or `error` or `fatal` says why not. */
+  begin(onDone: () => void): void {
     const superblock = new Superblock({
       io: this.io,
-      file: 0,
+      file: this.file,
       release: ownRelease,
       onFatal: (text) => this.onFatal(text),
     });
     superblock.open((error) => {
       if (error !== null) {
         this.error = error.message;
+        onDone();
         return;
       }
       this.compose(superblock);
@@ -167,18 +125,16 @@ export class Harness {
         this.error = problem;
         this.opened = problem === null;
         this.openedAt = this.replica.commitMin;
+        onDone();
       });
     });
-    while (this.fatal === null && this.io.step()) {
-      // Until nothing is in flight.
-    }
-    return this.opened && this.fatal === null;
   }
 
   private compose(superblock: Superblock): void {
+    const { gridAt } = new DataFileLayout(superblock.formatOptions);
     this.parts = composeReplica({
       io: this.io,
-      file: 0,
+      file: this.file,
       fileSize: memoryFileSize,
       time: this.time,
       superblock,
@@ -186,17 +142,11 @@ export class Harness {
         sendToClient: (_words, _at, message) => this.onReply(message),
         sendOn: (_connection, message) => this.onEviction(message),
       }),
-      memory: {
-        ...memoryDevelopment,
-        messagesSmall: 64,
-        cacheGridBytes: this.options.cacheGridBytes ?? memoryDevelopment.cacheGridBytes,
-      },
+      memory: this.options.memory ?? tinyMemory,
       grouping: this.options.grouping ?? true,
       allocateWords: (count) => new Uint32Array(count),
       extend: null,
-      gridBlocksMax: Math.floor(
-        (memoryFileSize - new DataFileLayout(superblock.formatOptions).gridAt) / (64 * 1024),
-      ),
+      gridBlocksMax: Math.floor((memoryFileSize - gridAt) / (64 * 1024)),
       log: (text) => this.notes.push(text),
       onFatal: (text) => this.onFatal(text),
     });
@@ -206,13 +156,16 @@ export class Harness {
       this.log.record(buffer.bytes.subarray(0, buffer.words[frame.word.size]!));
       writePrepare(buffer, onDurable);
     };
+    this.options.onComposed?.(this.parts);
   }
 
+  /** As the server does: when unsure, nothing is acknowledged any more. */
   private onFatal(text: string): void {
     this.fatal ??= text;
+    this.parts?.replica.stop();
   }
 
-  private onReply(message: Message): boolean {
+  protected onReply(message: Message): boolean {
     const size = message.words[frame.word.size]!;
     const bytes = message.bytes.slice(0, size);
     const op = u64ReadNumber(message.words, replyHeader.word.op);
@@ -236,30 +189,66 @@ export class Harness {
 
   /** Delivers a request; it is prepared at the next `turn`. */
   deliver(request: Uint8Array): void {
-    const pool: MessagePool = this.parts.pool;
+    const { pool } = this.parts;
     const message = pool.get(request.length);
     if (message === null) return; // As a bus would: the client's retry brings it.
     message.bytes.set(request);
     this.replica.onMessage(message, null as unknown as Connection);
     pool.unref(message);
   }
+}
+
+/** File I/O whose operations are carried out one by one, when asked. */
+export type SteppedIo = FileIo & {
+  /** Carries one out and calls back; false when there is none. */
+  step(): boolean;
+};
+
+/** Replies to queries of the tests' own; large enough for any. */
+const queryReply = new Uint32Array((1024 * 1024) / 4);
+const queryReplyBytes = new Uint8Array(queryReply.buffer);
+
+export class Harness extends ReplicaHost {
+  constructor(
+    private readonly stepped: SteppedIo,
+    log: Log,
+    time: Time,
+    options: HostOptions = {},
+  ) {
+    super(stepped, 0, log, time, options);
+  }
+
+  /** Opens the file and replays the log; false: `error` or `fatal` says why not. */
+  open(): boolean {
+    this.begin(() => {});
+    while (this.fatal === null && this.stepped.step()) {
+      // Until nothing is in flight.
+    }
+    return this.opened && this.fatal === null;
+  }
 
   /** Runs turns and I/O until nothing moves any more. */
   settle(): void {
     for (;;) {
       this.replica.turn();
-      if (this.fatal !== null || !this.io.step()) return;
+      if (this.fatal !== null || !this.stepped.step()) return;
     }
   }
 
-  /** Executes a read-only operation on the state machine as it is; for comparisons. */
+  /** At most so many I/O completions, with turns between them. */
+  pump(steps: number): void {
+    for (let step = 0; step < steps; step += 1) {
+      this.replica.turn();
+      if (this.fatal !== null || !this.stepped.step()) return;
+    }
+  }
+
+  /** Executes a read-only operation on the state as it is. Valid until the next call. */
   query(operation: number, body: Uint8Array): Uint8Array {
     const { stateMachine } = this.parts;
     const bytes = new Uint8Array(Math.ceil(Math.max(16, body.length) / 16) * 16);
     bytes.set(body);
     const words = new Uint32Array(bytes.buffer);
-    const reply = new Uint32Array((1024 * 1024) / 4);
-    const replyBytes = new Uint8Array(reply.buffer);
     let ready = stateMachine.prefetch(
       operation,
       0,
@@ -268,67 +257,34 @@ export class Harness {
       bytes,
       0,
       body.length,
-      reply,
-      replyBytes,
+      queryReply,
+      queryReplyBytes,
       0,
       () => {
         ready = true;
       },
     );
-    while (!ready && this.io.step()) {
+    while (!ready && this.fatal === null && this.stepped.step()) {
       // The prefetch reads.
     }
-    return replyBytes.slice(0, stateMachine.commit());
+    if (!ready) throw new Error(this.fatal ?? "a query waits for nothing");
+    return queryReplyBytes.subarray(0, stateMachine.commit());
   }
 }
 
-/** A client with a session: builds its requests and follows its replies. */
-export class TestClient {
-  session = 0;
-  number = 0;
-  view = 0;
-  parent = new Uint8Array(16);
-  inFlight: Uint8Array | null = null;
-  /** The request answered last. */
-  lastRequest: Uint8Array | null = null;
+export function formatMemoryFile(seed: number, format: FormatOptions = tinyFormat): MemoryFileIo {
+  const io = new MemoryFileIo(memoryFileSize, seed);
+  formatThrough(io, format);
+  return io;
+}
 
-  constructor(readonly id: number) {}
-
-  register(): Uint8Array {
-    return this.build(Operation.register, new Uint8Array(256), 0);
+export function formatThrough(io: SteppedIo, format: FormatOptions = tinyFormat): void {
+  let failed: string | null = "formatting did not finish";
+  formatDataFile(io, 0, format, ownRelease, (error) => {
+    failed = error === null ? null : error.message;
+  });
+  while (io.step()) {
+    // Until nothing is in flight.
   }
-
-  request(operation: number, body: Uint8Array): Uint8Array {
-    return this.build(operation, body, this.number + 1);
-  }
-
-  private build(operation: number, body: Uint8Array, number: number): Uint8Array {
-    const bytes = new Uint8Array(headerSize + body.length);
-    const words = new Uint32Array(bytes.buffer);
-    bytes.set(body, headerSize);
-    const fields = new RequestFields();
-    fields.cluster.set(tinyFormat.cluster);
-    fields.client[0] = this.id;
-    fields.release = ownRelease;
-    fields.operation = operation;
-    fields.request = number;
-    fields.session = this.session;
-    fields.view = this.view;
-    fields.parent.set(new Uint32Array(this.parent.buffer));
-    fields.bodySize = body.length;
-    writeRequest(bytes, words, 0, fields);
-    this.inFlight = bytes;
-    return bytes;
-  }
-
-  /** Takes the reply to the request in flight. */
-  accept(reply: Reply): void {
-    const words = new Uint32Array(reply.bytes.buffer, 0, headerSize / 4);
-    if (reply.operation === Operation.register) this.session = reply.op;
-    this.number = reply.request;
-    this.view = Math.max(this.view, words[frame.word.view]!);
-    this.parent = reply.bytes.slice(replyHeader.at.context, replyHeader.at.context + 16);
-    this.lastRequest = this.inFlight;
-    this.inFlight = null;
-  }
+  if (failed !== null) throw new Error(failed);
 }

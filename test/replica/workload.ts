@@ -174,19 +174,3 @@ export function changeEvents(limit: number): GeneratedRequest {
   const filter = { timestamp_min: 0n, timestamp_max: 0n, limit };
   return single(Operation.getChangeEvents, encodeArray(changeEventsFilterCodec, [filter]));
 }
-
-/** Queries that between them show every account, transfer, balance and event (up to their limits). */
-export function wholeState(accounts: number): GeneratedRequest[] {
-  const requests = [
-    single(Operation.queryAccounts, encodeArray(queryFilterCodec, [makeQueryFilter({})])),
-    single(Operation.queryTransfers, encodeArray(queryFilterCodec, [makeQueryFilter({})])),
-    changeEvents(2730),
-  ];
-  for (let id = 1; id <= accounts; id += 1) {
-    const filter = makeAccountFilter({ account_id: BigInt(id) });
-    const body = encodeArray(accountFilterCodec, [filter]);
-    requests.push(single(Operation.getAccountTransfers, body));
-    requests.push(single(Operation.getAccountBalances, body));
-  }
-  return requests;
-}

@@ -1,0 +1,122 @@
+/**
+ * A replica that is crashed again and again, in one thread over a file in memory: random requests
+ * of several clients, the crash at a random write (often while the replica starts), a start on what
+ * is left, the judge's verdict, and on. `CrashRun` is one such life, drawn from a seed.
+ */
+import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
+import { Prng } from "../../src/core/prng.ts";
+import { Crash, type MemoryFileIo } from "../wal/memory-file-io.ts";
+import { formatMemoryFile, Harness, type SteppedIo, TestTime } from "./harness.ts";
+import { Judge, JudgementError } from "./judge.ts";
+import { TestClient } from "./test-client.ts";
+import { Workload } from "./workload.ts";
+
+const accounts = 12;
+
+/** A client that seldom asks for anything new: its reply is old, and only the replies zone has it. */
+const idleClient = 5;
+
+/** Something between the replica and its disk. */
+export interface WrappedIo extends SteppedIo {
+  /** The crash comes now: what it holds back is on its way to the disk. */
+  beforeCrash(): void;
+}
+
+export interface CrashRunOptions {
+  readonly seed: number;
+  readonly crashes: number;
+  /** The process is killed, and the disk lives on; otherwise the power is cut. */
+  readonly kill?: boolean;
+  readonly wrap?: (io: MemoryFileIo) => WrappedIo;
+  /** Changes a replica before it is opened. */
+  readonly onComposed?: (parts: ReplicaParts) => void;
+}
+
+export class CrashRun {
+  readonly judge = new Judge(accounts);
+  private readonly random: Prng;
+  private readonly time = new TestTime();
+  private readonly clients = [1, 2, 3, 4, idleClient].map((id) => new TestClient(id));
+  private readonly workload: Workload;
+
+  constructor(private readonly options: CrashRunOptions) {
+    this.random = new Prng(options.seed);
+    this.workload = new Workload(options.seed, accounts);
+  }
+
+  /** @throws {JudgementError} What the replica did wrong. */
+  run(): void {
+    const { crashes, kill = false, seed } = this.options;
+    const { random } = this;
+    let io = formatMemoryFile(seed);
+    for (let crash = 1; crash <= crashes; crash += 1) {
+      io.crashAtWrite = io.writes + (random.chance(0.3) ? random.below(12) : random.below(170));
+      const wrapped = this.options.wrap?.(io);
+      this.live(wrapped ?? io);
+      wrapped?.beforeCrash();
+      io = kill ? io.afterKill(seed + crash) : io.afterCrash(seed + crash);
+      this.time.now += BigInt(random.below(3)) * 700_000_000n;
+    }
+    const last = this.prepareStart(this.options.wrap?.(io) ?? io);
+    this.start(last);
+    for (const client of this.clients) {
+      if (client.inFlight !== null) last.deliver(client.inFlight);
+    }
+    last.settle();
+    this.judge.takeReplies(last, this.clients);
+    this.judge.verify(last);
+  }
+
+  /** One incarnation, up to its crash. */
+  private live(io: SteppedIo): void {
+    const harness = this.prepareStart(io);
+    try {
+      this.start(harness);
+      for (;;) this.round(harness);
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+      this.judge.takeReplies(harness, this.clients);
+    }
+  }
+
+  private prepareStart(io: SteppedIo): Harness {
+    const { onComposed } = this.options;
+    const grouping = this.random.chance(0.7);
+    const options = onComposed === undefined ? { grouping } : { grouping, onComposed };
+    return new Harness(io, this.judge.log, this.time, options);
+  }
+
+  private start(harness: Harness): void {
+    if (!harness.open()) {
+      throw new JudgementError(harness.error ?? harness.fatal ?? "the start hangs");
+    }
+    this.judge.verify(harness);
+    this.judge.verifyRepeats(harness, this.clients);
+  }
+
+  /** Every client asks for something; a part of it, or all, is done before the next round. */
+  private round(harness: Harness): void {
+    const { random } = this;
+    for (const client of this.clients) this.ask(harness, client);
+    this.time.now += BigInt(random.below(600_000_000));
+    for (let tick = 0; tick < 11; tick += 1) harness.replica.tick();
+    if (random.chance(0.5)) harness.settle();
+    else harness.pump(random.below(40));
+    if (harness.fatal !== null) throw new JudgementError(harness.fatal);
+    this.judge.takeReplies(harness, this.clients);
+  }
+
+  private ask(harness: Harness, client: TestClient): void {
+    const { random } = this;
+    if (client.inFlight !== null) {
+      if (random.chance(0.2)) harness.deliver(client.inFlight);
+    } else if (client.id === idleClient && client.session !== 0 && random.chance(0.96)) {
+      if (random.chance(0.3) && client.lastRequest !== null) harness.deliver(client.lastRequest);
+    } else if (client.session === 0) {
+      harness.deliver(client.register());
+    } else {
+      const { operation, body } = this.workload.next();
+      harness.deliver(client.request(operation, body));
+    }
+  }
+}
