@@ -4,7 +4,8 @@
  * table, of batches by wall clock, then by CPU time: the latter means something on a machine that does
  * other work at the same time, too.
  *
- * Usage: node scripts/bench.mjs state-machine [--transfers=5000000] [--only=TEXT]
+ * Usage: node scripts/bench.mjs state-machine [--transfers=5000000] [--only=TEXT] [--memory=heap]
+ *   --memory=heap  plain typed arrays instead of the server's memory with huge pages
  */
 import { parseArgs } from "node:util";
 import { formatCount, formatTable } from "../src/cli/output.ts";
@@ -12,7 +13,9 @@ import { Prng } from "../src/core/prng.ts";
 import { transferRecord } from "../src/ledger/records.ts";
 import { StateMachine } from "../src/ledger/state-machine.ts";
 import { statusCreated } from "../src/ledger/status.ts";
-import { RingStore } from "./state-machine-store.ts";
+import { allocateLarge } from "../src/native/memory.ts";
+import { wordArena } from "../src/server/word-arena.ts";
+import { RingStore } from "./state-machine/ring-store.ts";
 
 const operationCreateAccounts = 146;
 const operationCreateTransfers = 147;
@@ -46,7 +49,7 @@ const loads: readonly Load[] = [
 ];
 
 class Bench {
-  private readonly store = new RingStore();
+  private readonly store: RingStore;
   private readonly machine: StateMachine;
   private readonly request = new Uint8Array(1024 * 1024);
   private readonly words = new Uint32Array(this.request.buffer);
@@ -59,8 +62,12 @@ class Bench {
   readonly batchCpuUs: number[] = [];
   heapBytes = 0;
 
-  constructor(private readonly load: Load) {
-    this.machine = new StateMachine(this.store, { batchSizeLimit: 1_048_320 });
+  constructor(
+    private readonly load: Load,
+    allocateWords: (count: number) => Uint32Array,
+  ) {
+    this.store = new RingStore(allocateWords);
+    this.machine = new StateMachine(this.store, { batchSizeLimit: 1_048_320, allocateWords });
     this.machine.open(() => {});
     for (let first = 0; first < load.accounts; first += batchMax) {
       const count = Math.min(batchMax, load.accounts - first);
@@ -174,11 +181,18 @@ class Bench {
 }
 
 function measure(load: Load, transfers: number): string[] {
-  const external = (): number => process.memoryUsage().arrayBuffers;
-  const bench = new Bench(load);
-  const before = external();
+  let words = 0;
+  const allocate =
+    values.memory === "heap"
+      ? (count: number) => new Uint32Array(count)
+      : wordArena((sizeBytes) => allocateLarge(sizeBytes).words);
+  const bench = new Bench(load, (count) => {
+    words += count;
+    return allocate(count);
+  });
+  const before = words;
   bench.run(transfers);
-  const memory = external() - before;
+  const memory = 4 * (words - before);
   // The first batches run code that is not compiled yet.
   const warmUp = Math.min(40, bench.batchNs.length >>> 1);
   const sorted = (values: number[]): Float64Array => Float64Array.from(values.slice(warmUp)).sort();
@@ -208,6 +222,7 @@ const { values } = parseArgs({
   options: {
     transfers: { type: "string", default: "5000000" },
     only: { type: "string", default: "" },
+    memory: { type: "string", default: "large" },
   },
 });
 const rows = loads

@@ -29,6 +29,7 @@ const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPending
 export class TransferPrefetch {
   private readonly hashes = new Int32Array(eventsMax);
   private blockFirst = 0;
+  private readonly accountHashes = new Int32Array(blockEvents);
   private readonly idReferences = new Int32Array(blockEvents);
   private readonly debitRows = new Int32Array(blockEvents);
   private readonly creditRows = new Int32Array(blockEvents);
@@ -82,6 +83,9 @@ export class TransferPrefetch {
     assert(events <= blockEvents, "a block is bounded");
     this.blockFirst = first;
     const ids = this.state.transferIds;
+    let read = 0;
+    for (let event = 0; event < events; event += 1) read ^= ids.warm(this.hashes[first + event]!);
+    this.state.warmed = read;
     for (let event = 0; event < events; event += 1) {
       const hash = this.hashes[first + event]!;
       this.idReferences[event] = ids.find(hash, words, at + event * transferWords);
@@ -96,12 +100,13 @@ export class TransferPrefetch {
     const rows = this.state.rowCache;
     let union = 0;
     for (let event = 0; event < events; event += 1) {
+      if (event % blockEvents === 0) {
+        this.hashIds(words, at, event, Math.min(event + blockEvents, events));
+      }
       const eventAt = at + event * transferWords;
       const flags = words[eventAt + codeFlagsWord]! >>> 16;
       union |= flags;
-      const hash = ids.hash(words, eventAt);
-      this.hashes[event] = hash;
-      const reference = ids.find(hash, words, eventAt);
+      const reference = ids.find(this.hashes[event]!, words, eventAt);
       if (reference > 0) rows.want(reference - 1);
       if ((flags & resolveFlags) !== 0) {
         const pending = ids.findRow(words, eventAt + pendingIdWord);
@@ -111,6 +116,19 @@ export class TransferPrefetch {
     return union;
   }
 
+  /** Hashes the ids of the events from `first` up to `end`, and brings their slots near. */
+  private hashIds(words: Uint32Array, at: number, first: number, end: number): void {
+    const ids = this.state.transferIds;
+    let read = 0;
+    for (let event = first; event < end; event += 1) {
+      const hash = ids.hash(words, at + event * transferWords);
+      this.hashes[event] = hash;
+      read ^= ids.warm(hash);
+    }
+    this.state.warmed = read;
+  }
+
+  /** Looks up one account per event: the one whose id is at idAt, relative to the event. */
   private gatherAccounts(
     words: Uint32Array,
     idAt: number,
@@ -120,8 +138,19 @@ export class TransferPrefetch {
   ): void {
     const state = this.state;
     const ids = state.accountIds;
+    const hashes = this.accountHashes;
+    let read = 0;
     for (let event = 0; event < events; event += 1) {
-      const row = ids.findRow(words, idAt + event * transferWords);
+      const hash = ids.hash(words, idAt + event * transferWords);
+      hashes[event] = hash;
+      read ^= ids.warm(hash);
+    }
+    for (let event = 0; event < events; event += 1) {
+      read ^= ids.warmRow(hashes[event]!, ledgerWord);
+    }
+    state.warmed = read;
+    for (let event = 0; event < events; event += 1) {
+      const row = ids.findRowByHash(hashes[event]!, words, idAt + event * transferWords);
       rows[event] = row;
       ledgers[event] = row < 0 ? 0 : state.accountWords(row)[state.accountAt(row) + ledgerWord]!;
     }

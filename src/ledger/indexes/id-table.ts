@@ -77,8 +77,30 @@ export class IdTable {
 
   /** The row of an id, or −1 when there is none. */
   findRow(words: Uint32Array, at: number): number {
-    const reference = this.find(hashId(words, at, this.seed), words, at);
+    return this.findRowByHash(hashId(words, at, this.seed), words, at);
+  }
+
+  findRowByHash(hash: number, words: Uint32Array, at: number): number {
+    const reference = this.find(hash, words, at);
     return reference > 0 ? reference - 1 : -1;
+  }
+
+  /**
+   * Brings the slot of an id into the processor's cache. The result means nothing, but must go
+   * somewhere, lest the compiler drop the read.
+   */
+  warm(hash: number): number {
+    return this.slots.warm(hash);
+  }
+
+  /** The same for the row of an id whose slot is in the cache: its first and its `word`-th word. */
+  warmRow(hash: number, word: number): number {
+    const reference = this.slots.first(hash);
+    if (reference <= 0) return 0;
+    const row = reference - 1;
+    const slab = this.rows.slabs[row >>> this.rows.shift]!;
+    const at = (row & ((1 << this.rows.shift) - 1)) * this.rows.rowWords;
+    return slab[at]! ^ slab[at + word]!;
   }
 
   /** Adds a row, by the hash of its id. The id is known to be absent. */

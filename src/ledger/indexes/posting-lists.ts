@@ -96,6 +96,23 @@ export class PostingLists {
     return slab[(entry & this.entries.mask) * entryWords + 2]! & usedMask;
   }
 
+  /**
+   * Reads where the next posting of a list goes, so that it is in the processor's cache when
+   * `append` comes. The result means nothing.
+   */
+  warm(entry: number): number {
+    const entries = this.entries;
+    const slab = entries.slabs[entry >>> entries.shift];
+    if (slab === undefined || slab.length === 0) return 0;
+    const at = (entry & entries.mask) * entryWords;
+    const used = slab[at + 2]! & usedMask;
+    // Without a block, this is some other word of the arena, or none.
+    const last = slab[at + 1]!;
+    const words = this.arena.slabs[last >>> arenaSlabShift];
+    if (words === undefined) return 0;
+    return words[(last & arenaSlabMask & ~7) + used]!;
+  }
+
   /** Appends a posting, which is above all postings of the list. */
   append(entry: number, row: number, side: number): void {
     const posting = row * 2 + side;

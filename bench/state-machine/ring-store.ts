@@ -2,8 +2,8 @@
  * A storage for measuring the state machine alone: rows go into a ring of memory, as they do in
  * the real storage before they are written, and only the newest can be fetched again.
  */
-import { assert } from "../src/core/assert.ts";
-import type { AppendTable, LedgerStore, PagedTable } from "../src/ledger/store.ts";
+import { assert } from "../../src/core/assert.ts";
+import type { AppendTable, LedgerStore, PagedTable } from "../../src/ledger/store.ts";
 
 class RingTable implements AppendTable {
   count = 0;
@@ -17,9 +17,10 @@ class RingTable implements AppendTable {
     readonly name: string,
     readonly rowWords: number,
     rowsLog2: number,
+    allocateWords: (count: number) => Uint32Array,
   ) {
     this.mask = 2 ** rowsLog2 - 1;
-    this.tailWords = new Uint32Array(rowWords << rowsLog2);
+    this.tailWords = allocateWords(rowWords << rowsLog2);
     this.foundWords = this.tailWords;
   }
 
@@ -59,6 +60,7 @@ class ResidentTable implements PagedTable {
   constructor(
     readonly name: string,
     readonly rowSize: number,
+    private readonly allocateWords: (count: number) => Uint32Array,
   ) {
     this.slabShift = 22 - Math.log2(rowSize);
   }
@@ -66,9 +68,9 @@ class ResidentTable implements PagedTable {
   append(): number {
     const row = this.count;
     if (row >>> this.slabShift === this.slabBytes.length) {
-      const bytes = new Uint8Array(this.rowSize << this.slabShift);
-      this.slabBytes.push(bytes);
-      this.slabWords.push(new Uint32Array(bytes.buffer));
+      const words = this.allocateWords((this.rowSize << this.slabShift) / 4);
+      this.slabWords.push(words);
+      this.slabBytes.push(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
     }
     this.count = row + 1;
     return row;
@@ -89,12 +91,21 @@ class ResidentTable implements PagedTable {
 }
 
 export class RingStore implements LedgerStore {
-  readonly accounts = new ResidentTable("accounts", 128);
-  readonly pendingStatus = new ResidentTable("pendingStatus", 1);
-  readonly transfers = new RingTable("transfers", 32, 16);
-  readonly balances = new RingTable("balances", 32, 16);
-  readonly expiries = new RingTable("expiries", 40, 14);
-  readonly failedIds = new RingTable("failedIds", 4, 14);
+  readonly accounts: ResidentTable;
+  readonly pendingStatus: ResidentTable;
+  readonly transfers: RingTable;
+  readonly balances: RingTable;
+  readonly expiries: RingTable;
+  readonly failedIds: RingTable;
+
+  constructor(allocateWords: (count: number) => Uint32Array) {
+    this.accounts = new ResidentTable("accounts", 128, allocateWords);
+    this.pendingStatus = new ResidentTable("pendingStatus", 1, allocateWords);
+    this.transfers = new RingTable("transfers", 32, 16, allocateWords);
+    this.balances = new RingTable("balances", 32, 16, allocateWords);
+    this.expiries = new RingTable("expiries", 40, 14, allocateWords);
+    this.failedIds = new RingTable("failedIds", 4, 14, allocateWords);
+  }
 
   fetch(table: AppendTable, rows: Uint32Array, count: number, target: Uint32Array): boolean {
     assert(table instanceof RingTable, "the table is this store's");
