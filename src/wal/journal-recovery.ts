@@ -27,6 +27,8 @@
  * 11. A crash while recovery writes: see journal-restore.ts.
  * 12. Op k rewritten in a newer view, crash before its header landed: the prepare is the newer.
  *     The other way around, the header proves that a newer prepare was durable and is gone.
+ * 13. All prepares from k on bad, more of them than a pipeline, without live headers: a wiped ring, or
+ *     stretch of it. C: refuse to start. R: unknown slots, hence an uncertain head.
  */
 import { sectorSize } from "../core/limits.ts";
 import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";

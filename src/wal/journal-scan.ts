@@ -8,7 +8,8 @@
  * overwritten before the replica serves, so that no later recovery finds it. That holds unless
  *   - a live header without its prepare exists (the prepare was durable once and is gone), or
  *   - some prepare or header says (by its `commit`) that the missing op was committed, or
- *   - the chain breaks between good prepares of one incarnation.
+ *   - the chain breaks between good prepares of one incarnation, or
+ *   - more prepares in a row are damaged than a crash can have caught in flight.
  * Then the disk has lost something that may have been acknowledged, and the replica refuses to
  * start. Each start raises the view, which tells incarnations apart.
  *
@@ -226,6 +227,7 @@ class Conclusion {
       if (op > start.checkpointOp + this.slotCount) return;
       if (!isUsable(result.decisions[slot]!)) {
         if (op <= result.commitKnown) result.fatal = this.textCommittedLost(op, slot);
+        else if (!this.crashExplains(op)) result.fatal = this.textTooManyDamaged(op, slot);
         return;
       }
       if (!chainConnects(previous, previousAt, prepares, at)) {
@@ -237,6 +239,20 @@ class Conclusion {
       previous = prepares;
       previousAt = at;
     }
+  }
+
+  /**
+   * A cluster of one: could a crash have left the log's end like this, with `op` missing? At most
+   * a pipeline of prepares is in flight, and the one after it is begun when the first is durable.
+   * So either a slot among those shows what it held before, or the slot after them does.
+   */
+  private crashExplains(op: number): boolean {
+    const last = Math.min(op + pipelinePrepareMax, this.start.checkpointOp + this.slotCount);
+    if (last < op + pipelinePrepareMax) return true; // The ring ends: nothing was begun there.
+    for (let other = op; other <= last; other += 1) {
+      if (this.result.decisions[other % this.slotCount] !== Decision.hole) return true;
+    }
+    return false;
   }
 
   /** The lowest op among the slots that the table calls fatal. */
@@ -395,6 +411,13 @@ class Conclusion {
     const what = fault === Fault.none ? "does not hold it" : faultText(fault);
     const place = layout.describeOffset(layout.prepareAt(slot));
     return `Op ${op} is lost: ${place} ${what}, and the log says that ops up to ${result.commitKnown} were committed.${advice}`;
+  }
+
+  private textTooManyDamaged(op: number, slot: number): string {
+    const { layout, scan } = this;
+    const place = layout.describeOffset(layout.prepareAt(slot));
+    const what = faultText(scan.prepareFaults[slot]! as Fault);
+    return `Op ${op} may be lost: ${place} ${what}, and the ${pipelinePrepareMax} slots after it are damaged too, more than a power cut leaves.${advice}`;
   }
 
   private textForeign(slot: number, inRing: boolean): string {

@@ -163,9 +163,10 @@ function bytesToWords(bytes: Uint8Array): Uint32Array {
 
 function describeRecovery(recovery: Recovery, afterwards = false): string {
   if (recovery.fatal !== null) {
-    const match = /Op (\d+) is lost|between op \d+ and op (\d+)|older than the journal/.exec(
-      recovery.fatal,
-    );
+    const match =
+      /Op (\d+) (?:is|may be) lost|between op \d+ and op (\d+)|older than the journal/.exec(
+        recovery.fatal,
+      );
     expect(match, recovery.fatal).not.toBeNull();
     return `fatal ${match![1] ?? match![2] ?? "beyond"}`;
   }
@@ -207,6 +208,16 @@ describe("a cluster of one", () => {
     ["hole that was committed", "PP.p", 1, "fatal 3"],
     ["rot of a newest without header looks torn", "PPPpt", 1, "head 4, clear 5"],
     ["both damaged, and committed", "PPxP", 1, "fatal 3"],
+    ["as many torn as can be in flight", "PPtttttttt", 8, "head 2, clear 3 4 5 6 7 8 9 10"],
+    ["both damaged, no more than in flight", "PPxxxxxxxx", 8, "head 2, clear 3 4 5 6 7 8 9 10"],
+    ["both damaged, more than can be in flight", "PPxxxxxxxxx", 8, "fatal 3"],
+    ["everything damaged", "x".repeat(31), 8, "fatal 1"],
+    [
+      "a damaged stretch that an intact slot cuts off",
+      "PPtt.xxxxxxxxxx",
+      20,
+      "head 2, clear 3 4 6 7 8 9 10 11 12 13 14 15",
+    ],
     ["misdirected over it", "PPmP", 8, "fatal 3"],
     ["another cluster's over it", "PPfP", 8, "fatal 3"],
     ["rewritten in a newer view, header behind", "PPnP", 8, "head 4"],
@@ -286,6 +297,10 @@ describe("a cluster of one", () => {
     expect(text("PPm", 8)).toContain("belongs to another slot (a misdirected write)");
     expect(text("PPf", 8)).toContain("belongs to another cluster");
     expect(text("PPv", 8)).toContain("holds another prepare");
+    expect(text("PPttttttttt", 20)).toContain(
+      "Op 67 may be lost: journal slot 3 (prepare) has a header with a wrong checksum, and the 8 " +
+        "slots after it are damaged too, more than a power cut leaves.",
+    );
   });
 
   test("an unreadable sector is damage of that place alone", () => {
