@@ -1,6 +1,10 @@
 /**
- * Makes the disk agree with what recovery concluded, before the replica serves: first the header
- * ring, then the prepare slots to be cleared, each step durable before the next.
+ * Makes the disk agree with what recovery concluded, before the replica serves: first what was read,
+ * then the header ring, then the prepare slots to be cleared, each step durable before the next.
+ *
+ * What was read need not be durable: a process that was killed between a write and its sync leaves
+ * it in the page cache, or in the disk's. The replica is about to acknowledge those prepares, so a
+ * power cut must not take them back; and a header must not outlive its prepare.
  *
  * The order matters for a crash in between. Were a dead prepare cleared before its header, a live
  * header without its prepare would remain, and the next recovery would take it for a lost prepare.
@@ -18,7 +22,7 @@ export interface RestoreTarget extends JournalFile {
   readonly onFatal: (text: string) => void;
 }
 
-/** Calls back once everything is durable; from inside, when there is nothing to write. */
+/** Calls back once everything is durable, never from inside. */
 export function applyRecovery(target: RestoreTarget, recovery: Recovery, onDone: () => void): void {
   const { io, file, layout } = target;
   const sectors: number[] = [];
@@ -27,7 +31,7 @@ export function applyRecovery(target: RestoreTarget, recovery: Recovery, onDone:
   }
   const slots = recovery.slotsToClear;
   const cleared = io.allocate(sectorSize);
-  let step = 0;
+  let step = -1; // The sync comes first.
   const completion = new Completion(() => {
     if (completion.result < 0) {
       const text = `cannot restore the journal: error ${-completion.result}`;
@@ -53,5 +57,5 @@ export function applyRecovery(target: RestoreTarget, recovery: Recovery, onDone:
     writeReservedHeader(cleared, 0, layout.options.cluster, slot);
     io.write(completion, file, cleared, 0, sectorSize, layout.prepareAt(slot), true);
   };
-  next();
+  io.sync(completion, file);
 }

@@ -25,8 +25,8 @@ export interface WrappedIo extends SteppedIo {
 export interface CrashRunOptions {
   readonly seed: number;
   readonly crashes: number;
-  /** The process is killed, and the disk lives on; otherwise the power is cut. */
-  readonly kill?: boolean;
+  /** Share of crashes that kill the process, and the disk lives on; in others the power is cut. */
+  readonly kills?: number;
   readonly wrap?: (io: MemoryFileIo) => WrappedIo;
   /** Changes a replica before it is opened. */
   readonly onComposed?: (parts: ReplicaParts) => void;
@@ -46,7 +46,7 @@ export class CrashRun {
 
   /** @throws {JudgementError} What the replica did wrong. */
   run(): void {
-    const { crashes, kill = false, seed } = this.options;
+    const { crashes, kills = 0, seed } = this.options;
     const { random } = this;
     let io = formatMemoryFile(seed);
     for (let crash = 1; crash <= crashes; crash += 1) {
@@ -54,7 +54,8 @@ export class CrashRun {
       const wrapped = this.options.wrap?.(io);
       this.live(wrapped ?? io);
       wrapped?.beforeCrash();
-      io = kill ? io.afterKill(seed + crash) : io.afterCrash(seed + crash);
+      const killed = kills === 1 || (kills > 0 && random.chance(kills));
+      io = killed ? io.afterKill(seed + crash) : io.afterCrash(seed + crash);
       this.time.now += BigInt(random.below(3)) * 700_000_000n;
     }
     const last = this.prepareStart(this.options.wrap?.(io) ?? io);

@@ -12,6 +12,12 @@ test("power cuts at a thousand moments lose nothing that was acknowledged", () =
 
 test("kills that leave the page cache alone lose nothing either", () => {
   for (let seed = 101; seed <= 106; seed += 1) {
-    new CrashRun({ seed, crashes: 11, kill: true }).run();
+    new CrashRun({ seed, crashes: 11, kills: 1 }).run();
+  }
+});
+
+test("what a killed process left in a cache survives the power cut that follows its recovery", () => {
+  for (let seed = 201; seed <= 230; seed += 1) {
+    new CrashRun({ seed, crashes: 20, kills: 0.5 }).run();
   }
 });

@@ -239,11 +239,24 @@ export class MemoryFileIo implements FileIo {
     return torn;
   }
 
-  /** The file as the next process finds it after this one was killed: the disk lives on. */
+  /**
+   * The file as the next process finds it after this one was killed: the caches live on, and what
+   * they hold is no more durable than before. Each sector of a write in flight is old or new, and
+   * volatile if new: its sync died with the process.
+   */
   afterKill(seed: number): MemoryFileIo {
-    const all: Sectors = new Map(this.stable);
-    for (const [sector, bytes] of this.volatile) this.store(all, sector, bytes);
-    const next = new MemoryFileIo(this.sizeBytes, seed, all, this.faults);
+    const next = new MemoryFileIo(this.sizeBytes, seed, new Map(this.stable), this.faults);
+    for (const [sector, bytes] of this.volatile) next.volatile.set(sector, bytes);
+    for (const operation of this.queue) {
+      if (operation.kind !== "write") continue;
+      this.checkUnchanged(operation);
+      for (let index = 0; index < operation.length / sectorSize; index += 1) {
+        if (this.random.chance(0.3)) continue;
+        const from = operation.bufferAt + index * sectorSize;
+        const bytes = operation.buffer!.bytes.slice(from, from + sectorSize);
+        next.volatile.set(operation.fileAt / sectorSize + index, bytes);
+      }
+    }
     for (const sector of this.unreadable) next.unreadable.add(sector);
     return next;
   }
