@@ -105,6 +105,8 @@ export class Replica {
   private executing: Message | null = null;
   private onReplayed: (() => void) | null = null;
   private readonly reruns: Message[] = [];
+  /** The last step was a repeated query: a committed op goes first now. */
+  private rerunLast = false;
   private ticksSincePrepare = 0;
   private pulseInFlight = false;
   private readonly wall = new Uint32Array(2);
@@ -355,12 +357,18 @@ export class Replica {
 
   // ── Executing ────────────────────────────────────────────────────────────────────────────────
 
-  /** Executes what is committed, until there is nothing more or a step has to wait. */
+  /**
+   * Executes what is committed, until there is nothing more or a step has to wait. Repeated queries
+   * and ops take turns, so that neither of them can keep the other waiting for ever.
+   */
   private drain(): void {
     while (this.stage === Stage.idle && this.status !== Status.stopped) {
-      if (this.reruns.length > 0) {
+      const committed = this.commitMin < this.commitMax;
+      if (this.reruns.length > 0 && !(committed && this.rerunLast)) {
+        this.rerunLast = true;
         if (!this.startRerun()) return;
-      } else if (this.commitMin < this.commitMax) {
+      } else if (committed) {
+        this.rerunLast = false;
         if (!this.startExecution()) return;
       } else {
         return;
