@@ -26,6 +26,8 @@ export interface ClientBus {
   sendToClient(clientWords: Uint32Array, clientAt: number, message: Message): boolean;
   /** Answers on the connection that a message came from; only from inside `onMessage`. */
   sendOn(connection: Connection, message: Message): boolean;
+  /** The messages to send from have run out: makes the slowest reader give its up. */
+  relieve(): void;
 }
 
 export interface ClientPortOptions {
@@ -85,7 +87,10 @@ export class ClientPort {
     connection: Connection,
   ): void {
     const message = this.options.replyPool.get(headerSize);
-    if (message === null) return; // The client's retry asks again.
+    if (message === null) {
+      this.options.bus.relieve(); // The client's retry asks again.
+      return;
+    }
     const { cluster, replica } = this.options;
     const view = this.state.logView;
     writeEviction(
@@ -105,7 +110,10 @@ export class ClientPort {
 
   private pong(ping: Uint32Array, connection: Connection): void {
     const message = this.options.replyPool.get(headerSize);
-    if (message === null) return;
+    if (message === null) {
+      this.options.bus.relieve();
+      return;
+    }
     const { cluster, replica } = this.options;
     const view = this.state.logView;
     writePongClient(message.bytes, message.words, 0, ping, 0, cluster, view, ownRelease, replica);
@@ -123,7 +131,10 @@ export class ClientPort {
     assert(sessions.replyKept(slot), "the reply of a change is kept");
     const size = sessions.replySize(slot);
     const message = this.options.replyPool.get(size);
-    if (message === null) return;
+    if (message === null) {
+      this.options.bus.relieve();
+      return;
+    }
     const from = slot * replySlotSize;
     message.bytes.set(sessions.replies.bytes.subarray(from, from + size), 0);
     if (message.words[frame.word.view]! < this.state.logView) {

@@ -32,6 +32,8 @@ export interface ExecutorOptions {
    * header names the client.
    */
   readonly onReply: (reply: Message) => void;
+  /** A reply could not be sent for want of a message. */
+  readonly onStarved: () => void;
   /** The client's request has been executed. */
   readonly onExecuted: (words: Uint32Array, clientAt: number) => void;
 }
@@ -180,7 +182,10 @@ export class Executor {
     const pool = this.options.replyPool;
     const size = this.reply.words[frame.word.size]!;
     const other = pool.get(size);
-    if (other === null) return;
+    if (other === null) {
+      this.options.onStarved();
+      return;
+    }
     if (other.large) {
       const full = this.reply;
       this.reply = other;

@@ -135,6 +135,9 @@ export class Replica {
       onReply: (reply) => {
         if (this.status === Status.normal) this.port.sendReply(reply);
       },
+      onStarved: () => {
+        if (this.status === Status.normal) options.bus.relieve();
+      },
       onExecuted: (words, clientAt) => {
         this.clientsInFlight.delete(words, clientAt);
       },

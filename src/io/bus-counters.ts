@@ -28,10 +28,12 @@ export const CloseCause = {
   silent: 12,
   /** One client too many: the remaining connections are for replicas. */
   limit: 13,
+  /** Messages to send from had run out, and this client was slowest to take what it was sent. */
+  slowReader: 14,
   /** Closed by the replica. */
-  requested: 14,
+  requested: 15,
   /** The bus is closing. */
-  shutdown: 15,
+  shutdown: 16,
 } as const;
 
 const closeTexts = [
@@ -49,6 +51,7 @@ const closeTexts = [
   "peer does not read",
   "silent while connections ran out",
   "all client connections are taken",
+  "reads too slowly while messages ran out",
   "closed by this replica",
   "shutting down",
 ];

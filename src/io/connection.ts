@@ -117,6 +117,8 @@ export class Connection {
   private sendAt = 0;
   private sendSize = 0;
   private sendTick = 0;
+  /** When the message being sent came to the head of the queue. */
+  private headTick = 0;
   private readonly receiveCompletion: Completion;
   private readonly sendCompletion: Completion;
   private readonly closeCompletion: Completion;
@@ -185,6 +187,12 @@ export class Connection {
     this.owner.onClosing(this, cause, error);
     this.owner.pool.cancelWait(this.waiter);
     this.owner.io.closeSocket(this.closeCompletion, this.socket);
+  }
+
+  /** Ticks since the message being sent was begun; 0 when there is none. */
+  get sendingTicks(): number {
+    if (this.state !== ConnectionState.open || this.queue.length === 0) return 0;
+    return this.owner.ticks - this.headTick;
   }
 
   /** Closes the connection when the peer keeps it busy without moving on. */
@@ -382,6 +390,7 @@ export class Connection {
     const message = this.queue.peek();
     assert(message !== undefined, "there is something to send");
     this.sendAt = 0;
+    this.headTick = this.owner.ticks;
     this.sendSize = message.size;
     assert(this.sendSize >= headerSize, "a message has a header");
     assert(this.sendSize <= message.buffer.sizeBytes, "a message fits its buffer");

@@ -58,6 +58,8 @@ export interface MessageBusOptions {
 export const receiveTimeoutTicks = 1000;
 /** The peer must take some of what is sent to it in this time. Ticks. */
 export const sendTimeoutTicks = 1500;
+/** A client that takes longer over one message gives way when messages run out. Ticks. */
+export const slowReaderTicks = 100;
 /** From this age on a connection that never sent a message gives way to a new one. Ticks. */
 export const silentTicks = 1000;
 /** Pause after a failed accept. Ticks. */
@@ -214,6 +216,22 @@ export class MessageBus implements ConnectionOwner {
     if (connection !== null) return this.sendOn(connection, message);
     this.counters.drops[DropCause.notConnected]! += 1;
     return false;
+  }
+
+  /**
+   * The messages to send from have run out: closes the connection of the client that has been
+   * taking longest over one, if that is long, so that slow readers cannot keep the others without
+   * answers. Its own answers come again with its retries.
+   */
+  relieve(): void {
+    let slowest: Connection | null = null;
+    for (let at = 0; at < this.connections.length; at += 1) {
+      const connection = this.connections[at]!;
+      if (connection.peer === Peer.replica) continue;
+      if (connection.sendingTicks < slowReaderTicks) continue;
+      if (slowest === null || connection.sendingTicks > slowest.sendingTicks) slowest = connection;
+    }
+    if (slowest !== null) slowest.close(CloseCause.slowReader);
   }
 
   isClientConnected(clientWords: Uint32Array, clientAt: number): boolean {

@@ -141,6 +141,7 @@ export class ReplicaHost {
       createBus: () => ({
         sendToClient: (_words, _at, message) => this.onReply(message),
         sendOn: (_connection, message) => this.onEviction(message),
+        relieve: () => {},
       }),
       memory: this.options.memory ?? tinyMemory,
       grouping: this.options.grouping ?? true,

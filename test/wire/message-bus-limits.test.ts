@@ -2,7 +2,12 @@
 import { describe, expect, test } from "vitest";
 import { CloseCause, DropCause } from "../../src/io/bus-counters.ts";
 import type { Connection } from "../../src/io/connection.ts";
-import { receiveTimeoutTicks, sendTimeoutTicks, silentTicks } from "../../src/io/message-bus.ts";
+import {
+  receiveTimeoutTicks,
+  sendTimeoutTicks,
+  silentTicks,
+  slowReaderTicks,
+} from "../../src/io/message-bus.ts";
 import { MessagePool } from "../../src/io/message-pool.ts";
 import { Command } from "../../src/wire/header.ts";
 import { BusHarness, flip, internal, ping, request } from "./bus-harness.ts";
@@ -356,6 +361,28 @@ describe("sending", () => {
     expect(stuck.ended).toBe(true);
     expect(harness.pool.free(true)).toBe(6);
     expect(harness.bus.counters.closes[CloseCause.sendTimeout]).toBe(1);
+    harness.pingPong(good, 1n);
+    harness.finish();
+  });
+
+  test("when messages run out the slowest reader gives way, and nobody else", () => {
+    const harness = new BusHarness({ capacity: 4096 });
+    const good = harness.dial();
+    harness.pingPong(good, 1n);
+    const first = harness.dial();
+    harness.feed(first, request(7n, 1, 50_000).bytes);
+    harness.until(() => harness.delivered.length === 2, "delivered");
+    harness.bus.relieve();
+    expect(first.ended).toBe(false); // Not slow yet.
+    harness.ticks(50);
+    const second = harness.dial();
+    harness.feed(second, request(8n, 1, 50_000).bytes);
+    harness.until(() => harness.delivered.length === 3, "delivered");
+    harness.ticks(slowReaderTicks + 10);
+    harness.bus.relieve();
+    harness.ticks(1);
+    expect([first.ended, second.ended]).toEqual([true, false]);
+    expect(harness.bus.counters.closes[CloseCause.slowReader]).toBe(1);
     harness.pingPong(good, 1n);
     harness.finish();
   });
