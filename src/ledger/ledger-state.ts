@@ -221,7 +221,7 @@ export class LedgerState {
     debitRow: number,
     creditRow: number,
   ): number {
-    const row = this.reserveTransfer(words, at, hash, debitRow, creditRow);
+    const row = this.reserveTransfer(words, at, hash, debitRow, creditRow, false);
     const tail = this.transfers.tailWords;
     const tailAt = this.transfers.tailAt;
     copy16(tail, tailAt, words, at);
@@ -233,13 +233,17 @@ export class LedgerState {
     return row;
   }
 
-  /** The same but for the transfer's own row: the caller writes it at `transfers.tailWords`. */
+  /**
+   * The same but for the transfer's own row: the caller writes it at `transfers.tailWords`.
+   * @param idSought - The last look into the id table was for this id.
+   */
   reserveTransfer(
     words: Uint32Array,
     at: number,
     hash: number,
     debitRow: number,
     creditRow: number,
+    idSought: boolean,
   ): number {
     const row = this.transfers.append();
     const balances = this.balances;
@@ -258,14 +262,17 @@ export class LedgerState {
     const statusRow = this.pendingStatus.append();
     assert(statusRow === row, "every transfer has its pending status");
 
-    this.keepTransferId(words, at, hash, row);
+    this.keepTransferId(words, at, row);
+    if (idSought) this.transferIds.insertHere(hash, row);
+    else this.transferIds.insert(hash, row);
     const created = row - this.requestFirstRow;
     this.debitRows[created] = debitRow;
     this.creditRows[created] = creditRow;
     return row;
   }
 
-  keepTransferId(words: Uint32Array, at: number, hash: number, row: number): void {
+  /** Writes the id to where the id table finds it. */
+  keepTransferId(words: Uint32Array, at: number, row: number): void {
     const ids = this.transferIdRows;
     const idAt = (row & ids.mask) * 4;
     if (idAt === 0) ids.reserve(row);
@@ -274,7 +281,6 @@ export class LedgerState {
     idWords[idAt + 1] = words[at + 1]!;
     idWords[idAt + 2] = words[at + 2]!;
     idWords[idAt + 3] = words[at + 3]!;
-    this.transferIds.insert(hash, row);
   }
 
   /** Remembers for ever that the transfer id at words[at…at+3] failed. */
@@ -327,7 +333,10 @@ export class LedgerState {
     const end = created + Math.min(warmRows, rows);
     let read = 0;
     for (let index = created; index < end; index += 1) {
-      read ^= lists.warm(this.debitRows[index]!) ^ lists.warm(this.creditRows[index]!);
+      read ^= lists.warmEntry(this.debitRows[index]!) ^ lists.warmEntry(this.creditRows[index]!);
+    }
+    for (let index = created; index < end; index += 1) {
+      read ^= lists.warmTail(this.debitRows[index]!) ^ lists.warmTail(this.creditRows[index]!);
     }
     this.warmed = read;
   }

@@ -60,7 +60,9 @@ export class PlainTransfers {
 
   /** Executes a sub-batch and writes its results. */
   execute(request: Request, firstEvent: number, events: number): void {
-    const { words, reply } = request;
+    const { words, reply, timestamp } = request;
+    // As `copyEventTime` has it.
+    const eventsAfter = request.events - 1;
     const { eventTime, resultTime } = this.state;
     const end = firstEvent + events;
     let at = request.wordAt + firstEvent * eventWords;
@@ -70,9 +72,9 @@ export class PlainTransfers {
         this.prefetch.gatherBlock(words, at, event, Math.min(blockEvents, end - event));
       }
       if (this.createSimple(request, words, at, event)) {
-        request.copyEventTime(event, eventTime);
-        reply[replyAt] = eventTime[0]!;
-        reply[replyAt + 1] = eventTime[1]!;
+        const low = timestamp[0]! - (eventsAfter - event);
+        reply[replyAt] = low;
+        reply[replyAt + 1] = low < 0 ? timestamp[1]! - 1 : timestamp[1]!;
         reply[replyAt + 2] = statusCreated;
       } else {
         this.endRun(request);
@@ -116,7 +118,6 @@ export class PlainTransfers {
     }
     if (!u128IsZero(words, at + pendingIdWord)) return false;
     if (u128IsZero(words, at) || u128IsMax(words, at)) return false;
-    if (prefetch.idWasKnown(event)) return false;
     const debitRow = prefetch.debitRow(event);
     const creditRow = prefetch.creditRow(event);
     // No account has one of the ids that are not allowed.
@@ -124,7 +125,6 @@ export class PlainTransfers {
     const ledger = words[at + ledgerWord]!;
     if (ledger !== prefetch.debitLedger(event)) return false;
     if (ledger !== prefetch.creditLedger(event)) return false;
-    // Events of this block may have used the id meanwhile.
     const hash = prefetch.hash(event);
     if (state.transferIds.find(hash, words, at) !== 0) return false;
 
@@ -150,7 +150,8 @@ export class PlainTransfers {
     const credits = creditAt + creditsPostedWord;
     u128Add(debit, debits, debit, debits, words, amountAt);
     u128Add(credit, credits, credit, credits, words, amountAt);
-    state.reserveTransfer(words, at, hash, debitRow, creditRow);
+    // Nothing has looked for another id since.
+    state.reserveTransfer(words, at, hash, debitRow, creditRow, true);
     this.addToRun(request, at, event);
     return true;
   }

@@ -111,7 +111,10 @@ export class Rebuild {
     const creditRow = state.accountIds.findRow(words, at + creditWord);
     assert(debitRow >= 0, "accounts of transfers exist");
     assert(creditRow >= 0, "accounts of transfers exist");
-    state.keepTransferId(words, at, state.transferIds.hash(words, at), row);
+    const hash = state.transferIds.hash(words, at);
+    assert(state.transferIds.find(hash, words, at) === 0, "a transfer exists once");
+    state.keepTransferId(words, at, row);
+    state.transferIds.insertHere(hash, row);
     state.indexTransfer(words, at, row, debitRow, creditRow);
     state.lastTransferTime[0] = words[at + timestampWord]!;
     state.lastTransferTime[1] = words[at + timestampWord + 1]!;

@@ -30,7 +30,6 @@ export class TransferPrefetch {
   private readonly hashes = new Int32Array(eventsMax);
   private blockFirst = 0;
   private readonly accountHashes = new Int32Array(blockEvents);
-  private readonly idReferences = new Int32Array(blockEvents);
   private readonly debitRows = new Int32Array(blockEvents);
   private readonly creditRows = new Int32Array(blockEvents);
   private readonly debitLedgers = new Uint32Array(blockEvents);
@@ -54,11 +53,6 @@ export class TransferPrefetch {
     return this.creditRows[event - this.blockFirst]!;
   }
 
-  /** True when the event's id existed, or was burnt, before the block. */
-  idWasKnown(event: number): boolean {
-    return this.idReferences[event - this.blockFirst] !== 0;
-  }
-
   /** Ledgers of the accounts; 0 where there is none. */
   debitLedger(event: number): number {
     return this.debitLedgers[event - this.blockFirst]!;
@@ -75,8 +69,8 @@ export class TransferPrefetch {
   }
 
   /**
-   * Looks up the accounts of a block of events, and their ids once more: the batch may be so large
-   * that the processor's cache has lost what `gather` saw.
+   * Looks up the accounts of a block of events, and brings the slots of their ids near once more: the batch
+   * may be so large that the processor's cache has lost what `gather` saw.
    * @param at - Of the first event, which has the number `first`.
    */
   gatherBlock(words: Uint32Array, at: number, first: number, events: number): void {
@@ -86,10 +80,6 @@ export class TransferPrefetch {
     let read = 0;
     for (let event = 0; event < events; event += 1) read ^= ids.warm(this.hashes[first + event]!);
     this.state.warmed = read;
-    for (let event = 0; event < events; event += 1) {
-      const hash = this.hashes[first + event]!;
-      this.idReferences[event] = ids.find(hash, words, at + event * transferWords);
-    }
     const { debitRows, debitLedgers, creditRows, creditLedgers } = this;
     this.gatherAccounts(words, at + debitWord, events, debitRows, debitLedgers);
     this.gatherAccounts(words, at + creditWord, events, creditRows, creditLedgers);
@@ -119,12 +109,11 @@ export class TransferPrefetch {
   /** Hashes the ids of the events from `first` up to `end`, and brings their slots near. */
   private hashIds(words: Uint32Array, at: number, first: number, end: number): void {
     const ids = this.state.transferIds;
-    let read = 0;
     for (let event = first; event < end; event += 1) {
-      const hash = ids.hash(words, at + event * transferWords);
-      this.hashes[event] = hash;
-      read ^= ids.warm(hash);
+      this.hashes[event] = ids.hash(words, at + event * transferWords);
     }
+    let read = 0;
+    for (let event = first; event < end; event += 1) read ^= ids.warm(this.hashes[event]!);
     this.state.warmed = read;
   }
 
@@ -139,18 +128,24 @@ export class TransferPrefetch {
     const state = this.state;
     const ids = state.accountIds;
     const hashes = this.accountHashes;
-    let read = 0;
     for (let event = 0; event < events; event += 1) {
-      const hash = ids.hash(words, idAt + event * transferWords);
-      hashes[event] = hash;
-      read ^= ids.warm(hash);
+      hashes[event] = ids.hash(words, idAt + event * transferWords);
     }
+    // Loops that do nothing but read, so that as many reads as possible are under way at once.
+    let read = 0;
+    for (let event = 0; event < events; event += 1) read ^= ids.warm(hashes[event]!);
     for (let event = 0; event < events; event += 1) {
-      read ^= ids.warmRow(hashes[event]!, ledgerWord);
+      const guess = ids.guess(hashes[event]!);
+      rows[event] = guess;
+      if (guess <= 0) continue;
+      const account = state.accountWords(guess - 1);
+      const accountAt = state.accountAt(guess - 1);
+      read ^= account[accountAt]! ^ account[accountAt + ledgerWord]!;
     }
     state.warmed = read;
     for (let event = 0; event < events; event += 1) {
-      const row = ids.findRowByHash(hashes[event]!, words, idAt + event * transferWords);
+      const eventAt = idAt + event * transferWords;
+      const row = ids.confirm(rows[event]!, hashes[event]!, words, eventAt);
       rows[event] = row;
       ledgers[event] = row < 0 ? 0 : state.accountWords(row)[state.accountAt(row) + ledgerWord]!;
     }

@@ -91,6 +91,20 @@ export class HashSlots {
     this.table[this.at + 1] = reference;
   }
 
+  /** Adds a key where the probe for its hash, which found nothing, has just ended. */
+  insertHere(hash: number, reference: number): void {
+    const { table, at } = this;
+    assert(table[at + 1] === 0, "the last probe ended at an empty slot");
+    if (at + 4 > table.length) {
+      this.insert(hash, reference);
+      return;
+    }
+    table[at] = hash;
+    table[at + 1] = reference;
+    this.size += 1;
+    this.insertsUnsettled += 1;
+  }
+
   insert(hash: number, reference: number): void {
     assert(reference !== 0, "0 marks an empty slot");
     const place = hash >>> this.shift;

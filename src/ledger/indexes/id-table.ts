@@ -77,11 +77,7 @@ export class IdTable {
 
   /** The row of an id, or −1 when there is none. */
   findRow(words: Uint32Array, at: number): number {
-    return this.findRowByHash(hashId(words, at, this.seed), words, at);
-  }
-
-  findRowByHash(hash: number, words: Uint32Array, at: number): number {
-    const reference = this.find(hash, words, at);
+    const reference = this.find(hashId(words, at, this.seed), words, at);
     return reference > 0 ? reference - 1 : -1;
   }
 
@@ -93,20 +89,28 @@ export class IdTable {
     return this.slots.warm(hash);
   }
 
-  /** The same for the row of an id whose slot is in the cache: its first and its `word`-th word. */
-  warmRow(hash: number, word: number): number {
-    const reference = this.slots.first(hash);
-    if (reference <= 0) return 0;
-    const row = reference - 1;
-    const slab = this.rows.slabs[row >>> this.rows.shift]!;
-    const at = (row & ((1 << this.rows.shift) - 1)) * this.rows.rowWords;
-    return slab[at]! ^ slab[at + word]!;
+  /** The reference that an id with this hash most likely has: `confirm` tells. */
+  guess(hash: number): number {
+    return this.slots.first(hash);
+  }
+
+  /** The row of an id, or −1, given what `guess` said. */
+  confirm(guess: number, hash: number, words: Uint32Array, at: number): number {
+    if (guess === 0) return -1;
+    const reference = this.isIdOf(guess, words, at) ? guess : this.find(hash, words, at);
+    return reference > 0 ? reference - 1 : -1;
   }
 
   /** Adds a row, by the hash of its id. The id is known to be absent. */
   insert(hash: number, row: number): void {
     assert(row <= rowsMax, "row numbers have 31 bits");
     this.slots.insert(hash, row + 1);
+  }
+
+  /** The same where `find` for this hash was the last call and found nothing. */
+  insertHere(hash: number, row: number): void {
+    assert(row <= rowsMax, "row numbers have 31 bits");
+    this.slots.insertHere(hash, row + 1);
   }
 
   insertBurnt(hash: number, number: number): void {

@@ -97,16 +97,24 @@ export class PostingLists {
   }
 
   /**
-   * Reads where the next posting of a list goes, so that it is in the processor's cache when
-   * `append` comes. The result means nothing.
+   * Reads the entry of a list, so that it is in the processor's cache when `append` comes. The
+   * result means nothing.
    */
-  warm(entry: number): number {
+  warmEntry(entry: number): number {
+    const entries = this.entries;
+    const slab = entries.slabs[entry >>> entries.shift];
+    if (slab === undefined || slab.length === 0) return 0;
+    return slab[(entry & entries.mask) * entryWords + 2]!;
+  }
+
+  /** The same for the place of the next posting, once the entry is in the cache. */
+  warmTail(entry: number): number {
     const entries = this.entries;
     const slab = entries.slabs[entry >>> entries.shift];
     if (slab === undefined || slab.length === 0) return 0;
     const at = (entry & entries.mask) * entryWords;
     const used = slab[at + 2]! & usedMask;
-    // Without a block, this is some other word of the arena, or none.
+    // A list without blocks has 0 here: some word of the arena, or no slab yet.
     const last = slab[at + 1]!;
     const words = this.arena.slabs[last >>> arenaSlabShift];
     if (words === undefined) return 0;
