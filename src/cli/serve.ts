@@ -29,7 +29,9 @@ function watchNpm(onGone: () => void): () => void {
   if (process.env["npm_lifecycle_event"] === undefined) return () => {};
   const parent = process.ppid;
   const timer = setInterval(() => {
-    if (process.ppid !== parent) onGone();
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    onGone();
   }, parentCheckMs);
   return () => clearInterval(timer);
 }
@@ -72,11 +74,17 @@ export function serve(
         process.exit(signal === "SIGINT" ? 130 : 143);
       }
       stoppingSinceMs = nowMs;
-      if (levelMax >= logLevels.indexOf("info")) terminal.error(logLine("info", "stopping"));
+      stop("stopping");
+    }
+    function stop(text: string): void {
+      if (levelMax >= logLevels.indexOf("info")) terminal.error(logLine("info", text));
       server.stop();
     }
     for (const signal of signals) process.on(signal, onSignal);
-    const endWatch = watchNpm(() => server.stop());
+    const endWatch = watchNpm(() => {
+      // After a Ctrl-C npm ends as well, often first.
+      if (stoppingSinceMs === 0) stop("stopping, since npm has ended");
+    });
   });
 }
 

@@ -68,7 +68,7 @@ function parseAddress(text: string): SocketAddress | string {
   const host = colon < 0 ? text : text.slice(0, colon);
   if (isIP(host) !== 4) {
     return (
-      `'${text}' is not an address; write a port (3001), an IP address and a port ` +
+      `'${text}' is not an address; write a port (3001) or an IP address and a port ` +
       "(127.0.0.1:3001 or [::1]:3001); host names are not resolved."
     );
   }

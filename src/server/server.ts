@@ -12,7 +12,7 @@ import { openIo } from "../io/open-io.ts";
 import { systemTime } from "../native/clocks.ts";
 import { closeDataFile, type DataFile, openDataFile } from "../native/files.ts";
 import { allocateLarge } from "../native/memory.ts";
-import { DataFileLayout } from "../wal/data-file.ts";
+import { DataFileLayout, superblockCopies, superblockCopySpacing } from "../wal/data-file.ts";
 import { Superblock } from "../wal/superblock.ts";
 import { ownRelease } from "../wire/release.ts";
 import {
@@ -53,6 +53,9 @@ export interface ServerEvents {
 /** Grid blocks that a data file may have: 16 TiB. */
 const gridBlocksMax = 2 ** 28 - 1;
 
+/** A data file is longer than its superblock. Bytes. */
+const smallestFile = superblockCopies * superblockCopySpacing;
+
 /** Large frames that may be arriving at once, and messages kept back for the replica itself. */
 const largeReceivesMax = 8;
 const smallReserve = 16;
@@ -68,6 +71,7 @@ export class Server {
   private bus: MessageBus | null = null;
   private stopping = false;
   private stopped = false;
+  private failed = false;
 
   /**
    * Begins to open the replica; what follows is told through `events`, never from inside.
@@ -103,9 +107,17 @@ export class Server {
       onFatal: (text) => this.fail(text),
     });
     superblock.open((error) => {
-      if (error !== null) this.fail(`'${this.options.path}': ${error.message}`);
-      else this.compose(superblock);
+      if (error === null) this.compose(superblock);
+      else if (this.file.sizeBytes < smallestFile) this.fail(this.tooSmall());
+      else this.fail(`'${this.options.path}': ${error.message}`);
     });
+  }
+
+  private tooSmall(): string {
+    return (
+      `'${this.options.path}' is no data file, or only the beginning of one: it has ` +
+      `${this.file.sizeBytes} bytes, and the superblock alone takes ${smallestFile}.`
+    );
   }
 
   private compose(superblock: Superblock): void {
@@ -185,8 +197,9 @@ export class Server {
       port = this.bus!.listen(host, this.options.port);
     } catch (error) {
       const code = (error as { code?: string }).code ?? String(error);
+      const remedy = code === "EADDRINUSE" ? " or stop what uses it" : "";
       this.fail(
-        `cannot listen on ${host}:${this.options.port} (${code}); choose another address or stop what uses it.`,
+        `cannot listen on ${host}:${this.options.port} (${code}); choose another address${remedy}.`,
       );
       return;
     }
@@ -221,12 +234,21 @@ export class Server {
     this.bus!.close(() => parts.journal.flush(() => this.finish(null)));
   }
 
-  /** When unsure, stop: nothing is sent or written any more. */
+  /**
+   * When unsure, stop: nothing is acknowledged any more. Connections are closed before the backend
+   * is, so that none of their operations outlives its socket.
+   */
   private fail(text: string): void {
-    if (this.stopped) return;
-    this.stopping = true;
+    if (this.failed || this.stopped) return;
+    this.failed = true;
     this.parts?.replica.stop();
-    this.finish(text);
+    if (this.bus === null || this.stopping) {
+      this.stopping = true;
+      this.finish(text);
+      return;
+    }
+    this.stopping = true;
+    this.bus.close(() => this.finish(text));
   }
 
   private finish(error: string | null): void {

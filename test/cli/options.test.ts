@@ -145,7 +145,7 @@ describe("what is refused, and the sentence", () => {
     [["--cluster=0", "--cache=512", "f"], "--cache must be between 1KiB and 1TiB, not '512'."],
     [
       ["--cluster=0", "--addresses=localhost:3001", "f"],
-      "--addresses: 'localhost:3001' is not an address; write a port (3001), an IP address and a port (127.0.0.1:3001 or [::1]:3001); host names are not resolved.",
+      "--addresses: 'localhost:3001' is not an address; write a port (3001) or an IP address and a port (127.0.0.1:3001 or [::1]:3001); host names are not resolved.",
     ],
     [
       ["--cluster=0", "--addresses=127.0.0.1:70000", "f"],

@@ -91,6 +91,7 @@ describe("a running server", () => {
     run.child.kill("SIGTERM");
     // The streams close when the last process that holds them, the server, has ended.
     expect((await run.ended).signal).toBe("SIGTERM");
+    expect(run.output.error).toMatch(/stopping, since npm has ended/);
     expect(pacioli(["inspect", path]).status).toBe(0);
   });
 
@@ -188,7 +189,7 @@ describe("inspect", () => {
     const summary = pacioli(["inspect", loaded]);
     expect(summary.status, summary.stdout).toBe(0);
     expect(summary.stdout).toMatch(/^cluster +77$/m);
-    expect(summary.stdout).toMatch(/^accounts +501 rows$/m);
+    expect(summary.stdout).toMatch(/^accounts +501 rows at the checkpoint$/m);
     expect(summary.stdout).not.toContain("DAMAGE");
     for (const topic of ["superblock", "wal", "replies", "grid", "integrity"]) {
       const text = pacioli(["inspect", topic, loaded]);

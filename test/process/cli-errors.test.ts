@@ -114,7 +114,7 @@ test("format never overwrites", () => {
 
 test("format where there is no folder", () => {
   const path = join(folder, "nowhere", "0.pacioli");
-  expectRefusal(pacioli(["format", "--cluster=0", path]), /nowhere/);
+  expectRefusal(pacioli(["format", "--cluster=0", path]), /folder .*nowhere' does not exist/);
 });
 
 test("start: the file is missing, or a folder", () => {
@@ -136,6 +136,12 @@ test.each<[string, (size: number) => Buffer]>([
   const before = digest(path);
   expectRefusal(start(path), /data file|superblock/);
   expect(digest(path)).toBe(before);
+});
+
+test("start: the file is too small to be a data file", () => {
+  const path = join(folder, "small.txt");
+  writeFileSync(path, "dear diary");
+  expectRefusal(start(path), /is no data file, or only the beginning of one: it has 10 bytes/);
 });
 
 test.each([1, 4096, 70_000, 1024 * 1024, -4096])("start: the file is cut at %i bytes", (at) => {

@@ -39,7 +39,7 @@ const options = {
     help: "Transfers",
     min: 1,
     max: 10_000_000_000,
-    defaultText: "1000000; with batches below 100 50000",
+    defaultText: "1000000, or 50000 with a --batch below 100",
   }),
   batch: integer({ help: "Transfers in one request", min: 1, max: 8189, initial: 8189 }),
   clients: integer({

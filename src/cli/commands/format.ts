@@ -1,5 +1,6 @@
 /** `pacioli format`: makes the data file of one replica. */
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { clientsMaxLimit, replicasMax } from "../../core/limits.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../command-error.ts";
@@ -62,6 +63,9 @@ export const formatCommand = defineCommand({
       throw new CommandError(
         `'${path}' exists and is not overwritten; give the name of a new file.`,
       );
+    }
+    if (!existsSync(dirname(path))) {
+      throw new CommandError(`the folder '${dirname(path)}' does not exist; make it first.`);
     }
     await formatDataFile({
       path,

@@ -34,7 +34,12 @@ function formatJson(format: FormatOptions): unknown {
 
 function superblockJson(content: SuperblockContent): unknown {
   const { checkpointHeader: _header, storageRoot: _root, format, ...rest } = content;
-  return { ...rest, format: formatJson(format), release: releaseText(content.release) };
+  return {
+    ...rest,
+    cluster: decimal(format.cluster),
+    format: formatJson(format),
+    release: releaseText(content.release),
+  };
 }
 
 function identityFacts(content: SuperblockContent): [string, string][] {
@@ -211,7 +216,7 @@ export function summaryView(all: Everything): View {
           ["grid", gridBlocks(grid)],
           ...grid.summary.tables.map((table): [string, string] => [
             table.name,
-            `${formatCount(table.rows)} rows`,
+            `${formatCount(table.rows)} rows at the checkpoint`,
           ]),
         ];
   const facts = formatFacts([
