@@ -31,6 +31,7 @@ function demand(condition: boolean, what: () => string): asserts condition {
 interface Executed {
   readonly op: number;
   readonly operation: number;
+  readonly client: number;
   readonly request: number;
   readonly body: Uint8Array;
   readonly reply: Uint8Array;
@@ -92,7 +93,8 @@ export class Judge {
         demand(before === undefined, () => {
           return `request ${key} was executed as op ${before!.op} and again as op ${next}`;
         });
-        this.executed.set(key, { op: next, operation, request, body, reply: replies[index]! });
+        const reply = replies[index]!;
+        this.executed.set(key, { op: next, operation, client, request, body, reply });
       }
     }
     this.waiting = this.waiting.filter((reply) => {
@@ -156,6 +158,26 @@ export class Judge {
       });
     }
     this.takeReplies(harness, clients);
+  }
+
+  /**
+   * As `verifyRepeats` for a replica whose log ends at `op`, which the reference has passed.
+   * @param requests - Every request of the log, by client and number.
+   */
+  verifyRepeatsAt(harness: Harness, op: number, requests: ReadonlyMap<string, Uint8Array>): void {
+    const last = new Map<number, Executed>();
+    for (const executed of this.executed.values()) {
+      if (executed.op <= op) last.set(executed.client, executed);
+    }
+    for (const { client, request } of last.values()) {
+      const key = keyOf(client, request);
+      harness.deliver(requests.get(key)!);
+      harness.settle();
+      demand(harness.replies.length === 1, () => {
+        return `repeated request ${key} got ${harness.replies.length} replies`;
+      });
+      compareRepeated(this.acknowledged.get(key)!, harness.replies.pop()!, key);
+    }
   }
 
   /** The client's last request that the log has: the one in flight, or the one before. */

@@ -25,6 +25,11 @@ export class TestClient {
     return this.build(operation, body, this.number + 1);
   }
 
+  /** Number of the request in flight. */
+  get inFlightNumber(): number {
+    return this.session === 0 ? 0 : this.number + 1;
+  }
+
   private build(operation: number, body: Uint8Array, number: number): Uint8Array {
     const bytes = new Uint8Array(headerSize + body.length);
     const words = new Uint32Array(bytes.buffer);
