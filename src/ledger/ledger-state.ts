@@ -15,6 +15,7 @@ import { ExpiryQueue } from "./indexes/expiry-queue.ts";
 import { IdTable } from "./indexes/id-table.ts";
 import { AttributeIndexes } from "./indexes/posting-index.ts";
 import { PostingArena, PostingLists } from "./indexes/posting-lists.ts";
+import { Recycler } from "./indexes/recycler.ts";
 import { type AllocateWords, Slabs } from "./indexes/slabs.ts";
 import { TimestampIndex } from "./indexes/timestamp-index.ts";
 import {
@@ -105,7 +106,9 @@ export class LedgerState {
   chainOpen = false;
 
   constructor(store: LedgerStore, options: LedgerIndexOptions) {
-    const { allocateWords, seed } = options;
+    const { seed } = options;
+    const memory = new Recycler(options.allocateWords);
+    const allocateWords = memory.allocate;
     this.accounts = store.accounts;
     this.pendingStatus = store.pendingStatus;
     this.transfers = store.transfers;
@@ -129,14 +132,14 @@ export class LedgerState {
       rowWords: recordWords,
     };
     const failed = this.failedIdRows;
-    this.accountIds = new IdTable(accountRows, null, seed, idSlotsLog2, allocateWords);
-    this.transferIds = new IdTable(this.transferIdRows, failed, seed, idSlotsLog2, allocateWords);
+    this.accountIds = new IdTable(accountRows, null, seed, idSlotsLog2, memory);
+    this.transferIds = new IdTable(this.transferIdRows, failed, seed, idSlotsLog2, memory);
     this.accountTimes = new TimestampIndex(allocateWords);
     this.transferTimes = new TimestampIndex(allocateWords);
     this.expiryTimes = new TimestampIndex(allocateWords);
     this.arena = new PostingArena(allocateWords);
-    this.accountAttributes = new AttributeIndexes(this.arena, seed, allocateWords);
-    this.transferAttributes = new AttributeIndexes(this.arena, seed, allocateWords);
+    this.accountAttributes = new AttributeIndexes(this.arena, seed, memory);
+    this.transferAttributes = new AttributeIndexes(this.arena, seed, memory);
     this.accountTransfers = new PostingLists(this.arena, allocateWords);
     this.expiryQueue = new ExpiryQueue(allocateWords);
     // An event may need its own row, if the id exists, and that of its pending transfer.

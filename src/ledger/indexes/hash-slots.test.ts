@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Prng } from "../../core/prng.ts";
 import { HashSlots } from "./hash-slots.ts";
+import { Recycler } from "./recycler.ts";
 import { allocateOnHeap } from "./slabs.ts";
 
 /** An expectation for inner loops: cheap while it holds. */
@@ -26,7 +27,7 @@ test("finds every reference of every hash while the table grows, many hashes bei
   fc.assert(
     fc.property(fc.integer(), fc.constantFrom(0xffff_ffff, 0xf000_00ff, 0xff), (seed, mask) => {
       const random = new Prng(seed);
-      const slots = new HashSlots(5, allocateOnHeap);
+      const slots = new HashSlots(5, new Recycler(allocateOnHeap));
       const model = new Map<number, number[]>();
       for (let reference = 1; reference <= 1500; reference += 1) {
         // Masks make hashes equal, or put their homes side by side at either end.
@@ -56,7 +57,7 @@ test("undoes inserts, newest first, in the middle of growth", () => {
   fc.assert(
     fc.property(fc.integer(), (seed) => {
       const random = new Prng(seed);
-      const slots = new HashSlots(6, allocateOnHeap);
+      const slots = new HashSlots(6, new Recycler(allocateOnHeap));
       const kept: { hash: number; reference: number }[] = [];
       let next = 1;
       for (let round = 0; round < 60; round += 1) {
@@ -86,7 +87,7 @@ test("undoes inserts, newest first, in the middle of growth", () => {
 
 test("growth is spread: no settle moves more than its inserts owe", () => {
   const random = new Prng(3);
-  const slots = new HashSlots(12, allocateOnHeap);
+  const slots = new HashSlots(12, new Recycler(allocateOnHeap));
   const before = slots.words;
   let settlesWhileGrowing = 0;
   for (let reference = 1; slots.words <= before * 2.5; reference += 1) {
@@ -106,7 +107,7 @@ test("growth is spread: no settle moves more than its inserts owe", () => {
 });
 
 test("hashes that are all the same use up the slack and still work", () => {
-  const slots = new HashSlots(4, allocateOnHeap);
+  const slots = new HashSlots(4, new Recycler(allocateOnHeap));
   for (let reference = 1; reference <= 700; reference += 1) {
     slots.insert(-1, reference);
     slots.settle();
@@ -116,7 +117,7 @@ test("hashes that are all the same use up the slack and still work", () => {
 });
 
 test("a reference can be replaced", () => {
-  const slots = new HashSlots(4, allocateOnHeap);
+  const slots = new HashSlots(4, new Recycler(allocateOnHeap));
   slots.insert(7, 1);
   slots.insert(7, 2);
   expect(slots.first(7)).toBe(1);
@@ -126,9 +127,33 @@ test("a reference can be replaced", () => {
 });
 
 test("what is not there can not be undone", () => {
-  const slots = new HashSlots(4, allocateOnHeap);
+  const slots = new HashSlots(4, new Recycler(allocateOnHeap));
   slots.insert(7, 1);
   expect(() => slots.remove(8, 1)).toThrow("only a key that is present");
   slots.settle();
   expect(() => slots.remove(7, 1)).toThrow("since the last settle");
+});
+
+test("the table left behind by growth serves other allocations, zeroed", () => {
+  let allocated = 0;
+  const memory = new Recycler((count) => {
+    allocated += count;
+    return new Uint32Array(count);
+  });
+  const random = new Prng(4);
+  const slots = new HashSlots(17, memory);
+  for (let reference = 1; reference <= 120_000; reference += 1) {
+    slots.insert(random.u32() | 0, reference);
+    slots.settle();
+  }
+  // The table of 2^17 slots was given back: 2^18 words and the slack.
+  const before = allocated;
+  const first = memory.allocate(100_000);
+  const second = memory.allocate(100_000);
+  expect(allocated).toBe(before);
+  first.fill(1);
+  expect(second.every((word) => word === 0)).toBe(true);
+  const third = memory.allocate(100_000);
+  expect(allocated).toBe(before + 100_000);
+  expect(third.buffer).not.toBe(first.buffer);
 });

@@ -10,13 +10,13 @@
  * every `settle` moves a few slots into it, in order. A move ends only behind an empty slot, so
  * that `moved` is a border between runs: keys with a home below it are in the new table, the
  * others in the old one, and a probe looks into exactly one of them. Moved slots are not cleared;
- * nothing probes them again.
+ * nothing probes them again, and the old table's memory is recycled at the end.
  *
  * `remove` undoes the newest inserts, newest first, and only those since the last `settle`: then
  * no other key was placed past the slot that becomes empty.
  */
 import { assert } from "../../core/assert.ts";
-import type { AllocateWords } from "./slabs.ts";
+import type { Recycler } from "./recycler.ts";
 
 /** Fill at which growth starts. Probes grow long well above this. */
 const loadMax = 0.6;
@@ -40,7 +40,7 @@ export class HashSlots {
 
   constructor(
     private readonly slotsLog2: number,
-    private readonly allocateWords: AllocateWords,
+    private readonly memory: Recycler,
   ) {
     assert(slotsLog2 >= 4, "a table has some slots");
     assert(slotsLog2 <= 28, "slots are addressed with 31 bits");
@@ -171,6 +171,7 @@ export class HashSlots {
       // Takes keys chosen for their hashes. Slow then, but correct.
       target = this.allocate(table.length + 2 * Math.max(slackMin, table.length >>> 5));
       target.set(table);
+      this.give(table);
     }
     target[at] = hash;
     target[at + 1] = reference;
@@ -197,6 +198,7 @@ export class HashSlots {
     }
     this.moved = place;
     if (place < homes) return;
+    this.give(table);
     this.home = this.next;
     this.next = none;
     this.table = this.home;
@@ -206,6 +208,8 @@ export class HashSlots {
   }
 
   clear(): void {
+    this.give(this.home);
+    if (this.growing) this.give(this.next);
     this.shift = 32 - this.slotsLog2;
     this.home = this.allocate(2 * (2 ** this.slotsLog2 + slackMin));
     this.next = none;
@@ -217,7 +221,11 @@ export class HashSlots {
   }
 
   private allocate(words: number): Int32Array {
-    const memory = this.allocateWords(words);
+    const memory = this.memory.allocate(words);
     return new Int32Array(memory.buffer, memory.byteOffset, memory.length);
+  }
+
+  private give(table: Int32Array): void {
+    this.memory.give(new Uint32Array(table.buffer, table.byteOffset, table.length));
   }
 }

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Prng } from "../../core/prng.ts";
 import { hashId, IdTable } from "./id-table.ts";
+import { Recycler } from "./recycler.ts";
 import { allocateOnHeap, Slabs } from "./slabs.ts";
 
 const scratch = new Uint32Array(4);
@@ -19,7 +20,7 @@ class Ids {
   readonly table: IdTable;
 
   constructor(seed: number) {
-    this.table = new IdTable(this.rows, this.burnt, seed, 8, allocateOnHeap);
+    this.table = new IdTable(this.rows, this.burnt, seed, 8, new Recycler(allocateOnHeap));
   }
 
   write(slabs: Slabs, row: number, id: bigint): void {

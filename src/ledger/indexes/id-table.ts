@@ -11,7 +11,8 @@
  */
 import { assert } from "../../core/assert.ts";
 import { HashSlots } from "./hash-slots.ts";
-import type { AllocateWords, Slabs } from "./slabs.ts";
+import type { Recycler } from "./recycler.ts";
+import type { Slabs } from "./slabs.ts";
 
 export const rowsMax = 0x7fff_fffe;
 
@@ -50,9 +51,9 @@ export class IdTable {
     private readonly burnt: Slabs | null,
     private readonly seed: number,
     slotsLog2: number,
-    allocateWords: AllocateWords,
+    memory: Recycler,
   ) {
-    this.slots = new HashSlots(slotsLog2, allocateWords);
+    this.slots = new HashSlots(slotsLog2, memory);
   }
 
   get memoryWords(): number {

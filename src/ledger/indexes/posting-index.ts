@@ -14,7 +14,7 @@ import { HashSlots } from "./hash-slots.ts";
 import { hashId, rowsMax } from "./id-table.ts";
 import { type PostingCursor, Sides } from "./posting-cursor.ts";
 import { type PostingArena, PostingLists } from "./posting-lists.ts";
-import type { AllocateWords } from "./slabs.ts";
+import type { Recycler } from "./recycler.ts";
 
 const userData128Word = transferRecord.word.userData128;
 const userData64Word = transferRecord.word.userData64;
@@ -52,9 +52,9 @@ export class KeyedPostings {
   private lastHash = 0;
   private lastEntry = -1;
 
-  constructor(arena: PostingArena, allocateWords: AllocateWords) {
-    this.slots = new HashSlots(8, allocateWords);
-    this.lists = new PostingLists(arena, allocateWords);
+  constructor(arena: PostingArena, memory: Recycler) {
+    this.slots = new HashSlots(8, memory);
+    this.lists = new PostingLists(arena, memory.allocate);
   }
 
   get memoryWords(): number {
@@ -119,13 +119,13 @@ export class AttributeIndexes {
   constructor(
     arena: PostingArena,
     private readonly seed: number,
-    allocateWords: AllocateWords,
+    memory: Recycler,
   ) {
-    this.userData128 = new KeyedPostings(arena, allocateWords);
-    this.userData64 = new KeyedPostings(arena, allocateWords);
-    this.userData32 = new KeyedPostings(arena, allocateWords);
-    this.ledger = new KeyedPostings(arena, allocateWords);
-    this.code = new KeyedPostings(arena, allocateWords);
+    this.userData128 = new KeyedPostings(arena, memory);
+    this.userData64 = new KeyedPostings(arena, memory);
+    this.userData32 = new KeyedPostings(arena, memory);
+    this.ledger = new KeyedPostings(arena, memory);
+    this.code = new KeyedPostings(arena, memory);
   }
 
   get memoryWords(): number {

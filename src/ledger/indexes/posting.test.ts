@@ -5,6 +5,7 @@ import { Prng } from "../../core/prng.ts";
 import { noRow, PostingCursor, Sides } from "./posting-cursor.ts";
 import { hash32, hash64, KeyedPostings } from "./posting-index.ts";
 import { PostingArena, PostingLists } from "./posting-lists.ts";
+import { Recycler } from "./recycler.ts";
 import { allocateOnHeap } from "./slabs.ts";
 
 /** Walks from `start`, asking now and then for a row further on, and compares with the array. */
@@ -99,7 +100,10 @@ test("keys lead to their rows, whether they have one or many", () => {
   fc.assert(
     fc.property(fc.integer(), fc.integer({ min: 1, max: 300 }), (seed, keys) => {
       const random = new Prng(seed);
-      const index = new KeyedPostings(new PostingArena(allocateOnHeap), allocateOnHeap);
+      const index = new KeyedPostings(
+        new PostingArena(allocateOnHeap),
+        new Recycler(allocateOnHeap),
+      );
       const model = new Map<number, number[]>();
       for (let row = 0; row < 800; row += 1) {
         // Some keys twice in a row: the index remembers the last one.
