@@ -2,9 +2,9 @@
  * Executes the create operations: sub-batches in order, events in order, chains of linked events
  * that succeed or fail together (protocol/semantics.md §2.2), one result per event.
  *
- *     no chain ──linked──▶ open ──failure──▶ broken
+ *     no chain ──linked──▶ open ──failure──▶ broken: all since `open` is undone
  *        ▲                  │                  │
- *        └── last event of the chain ──────────┘     open: effects kept; broken: undone at the failure
+ *        └── the chain's last event ───────────┘
  *
  * Results are written as 16-byte results, in order, straight into the reply; a chain that breaks
  * rewrites those of its earlier events. The deprecated operations' list of failures is then made
@@ -26,6 +26,8 @@ import { PlainTransfers } from "./plain-transfers.ts";
 import {
   AccountFlag,
   accountRecord,
+  createResultRecord,
+  errorResultRecord,
   TransferFlag,
   timestampHighMax,
   transferRecord,
@@ -47,7 +49,11 @@ import { TransferCreator } from "./transfers.ts";
 const eventWords = transferRecord.size / 4;
 const codeFlagsWord = transferRecord.word.code;
 const timestampWord = transferRecord.word.timestamp;
-const resultWords = 4;
+const resultWords = createResultRecord.size / 4;
+const statusWord = createResultRecord.word.status;
+const reservedWord = createResultRecord.word.reserved;
+const errorWords = errorResultRecord.size / 4;
+/** No decision yet. */
 const noStatus = 0;
 
 assert(accountRecord.word.code === codeFlagsWord, "accounts and transfers agree");
@@ -154,7 +160,8 @@ export class CreateBatch {
         this.prefetch.gatherBlock(words, at, event, Math.min(blockEvents, events - index));
       }
       request.copyEventTime(event, eventTime);
-      resultTime.set(eventTime);
+      resultTime[0] = eventTime[0]!;
+      resultTime[1] = eventTime[1]!;
       let status: number = noStatus;
       // 1.
       if ((flags & linkedFlag) !== 0) {
@@ -182,7 +189,7 @@ export class CreateBatch {
         broken = true;
         this.state.undo.rollBack();
         for (let earlier = chainFirst; earlier < index; earlier += 1) {
-          reply[replyAt - (index - earlier) * resultWords + 2] = statusLinkedEventFailed;
+          reply[replyAt - (index - earlier) * resultWords + statusWord] = statusLinkedEventFailed;
         }
       }
       // 8.
@@ -192,8 +199,8 @@ export class CreateBatch {
       // 9.
       reply[replyAt] = resultTime[0]!;
       reply[replyAt + 1] = resultTime[1]!;
-      reply[replyAt + 2] = status;
-      reply[replyAt + 3] = 0;
+      reply[replyAt + statusWord] = status;
+      reply[replyAt + reservedWord] = 0;
       // 10.
       if (
         chainFirst >= 0 &&
@@ -236,14 +243,14 @@ export class CreateBatch {
   private compact(request: Request, firstEvent: number, events: number, elements: number): number {
     const reply = request.reply;
     let from = request.replyWordAt + firstEvent * resultWords;
-    let to = request.replyWordAt + elements * 2;
+    let to = request.replyWordAt + elements * errorWords;
     let failures = 0;
     for (let index = 0; index < events; index += 1) {
-      const status = reply[from + 2]!;
+      const status = reply[from + statusWord]!;
       if (status !== statusCreated) {
         reply[to] = index;
         reply[to + 1] = status;
-        to += 2;
+        to += errorWords;
         failures += 1;
       }
       from += resultWords;

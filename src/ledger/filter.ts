@@ -7,7 +7,6 @@ import {
   AccountFilterFlag,
   accountFilterFlagsUndefined,
   accountFilterRecord,
-  accountRecord,
   changeEventsFilterRecord,
   QueryFilterFlag,
   queryFilterFlagsUndefined,
@@ -153,6 +152,3 @@ export class Filter {
     return this.limit !== 0;
   }
 }
-
-/** Word of an account's flags that says whether its balances may be queried over time. */
-export const accountFlagsWord = accountRecord.word.code;

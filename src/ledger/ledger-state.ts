@@ -147,19 +147,6 @@ export class LedgerState {
     this.undo = new UndoLog(this);
   }
 
-  /** Words held by the in-memory indexes, for the server's account of its memory. */
-  get indexWords(): number {
-    return (
-      this.accountIds.memoryWords +
-      this.transferIds.memoryWords +
-      (this.transferIdRows.slabs.length * 4 + this.transferTimes.count / 8192) * 2 ** 14 +
-      this.arena.words +
-      this.accountAttributes.memoryWords +
-      this.transferAttributes.memoryWords +
-      this.accountTransfers.entries.slabs.length * 4 * 2 ** 12
-    );
-  }
-
   /** Empties the indexes: they are rebuilt from the tables. */
   clearIndexes(): void {
     this.accountIds.clear();

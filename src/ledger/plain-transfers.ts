@@ -11,7 +11,7 @@
 import { assert } from "../core/assert.ts";
 import { u128Add, u128IsMax, u128IsZero } from "../core/u128.ts";
 import type { LedgerState } from "./ledger-state.ts";
-import { AccountFlag, accountRecord, transferRecord } from "./records.ts";
+import { AccountFlag, accountRecord, createResultRecord, transferRecord } from "./records.ts";
 import type { Request } from "./request.ts";
 import {
   decidedCreated,
@@ -23,7 +23,9 @@ import { blockEvents, type TransferPrefetch } from "./transfer-prefetch.ts";
 import type { TransferCreator } from "./transfers.ts";
 
 const eventWords = transferRecord.size / 4;
-const resultWords = 4;
+const resultWords = createResultRecord.size / 4;
+const statusWord = createResultRecord.word.status;
+const reservedWord = createResultRecord.word.reserved;
 const amountWord = transferRecord.word.amount;
 const pendingIdWord = transferRecord.word.pendingId;
 const timeoutWord = transferRecord.word.timeout;
@@ -75,7 +77,7 @@ export class PlainTransfers {
         const low = timestamp[0]! - (eventsAfter - event);
         reply[replyAt] = low;
         reply[replyAt + 1] = low < 0 ? timestamp[1]! - 1 : timestamp[1]!;
-        reply[replyAt + 2] = statusCreated;
+        reply[replyAt + statusWord] = statusCreated;
       } else {
         this.endRun(request);
         request.copyEventTime(event, eventTime);
@@ -83,9 +85,9 @@ export class PlainTransfers {
         const status = this.createOther(words, at, event);
         reply[replyAt] = resultTime[0]!;
         reply[replyAt + 1] = resultTime[1]!;
-        reply[replyAt + 2] = status;
+        reply[replyAt + statusWord] = status;
       }
-      reply[replyAt + 3] = 0;
+      reply[replyAt + reservedWord] = 0;
       at += eventWords;
       replyAt += resultWords;
     }

@@ -4,11 +4,13 @@
  * them, copy them into the reply. Nothing is held beyond one chunk and the reply.
  */
 import { Action, eventSize, operationAction, resultMax, subBatchCount } from "./batch.ts";
-import { accountFlagsWord, Filter } from "./filter.ts";
+import { Filter } from "./filter.ts";
 import { noRow } from "./indexes/posting-cursor.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import {
   AccountFlag,
+  accountBalanceRecord,
+  accountRecord,
   balancesRecord,
   balanceWords,
   bodySizeMax,
@@ -22,7 +24,11 @@ import type { LedgerStore } from "./store.ts";
 
 const transferWords = transferRecord.size / 4;
 const codeFlagsWord = transferRecord.word.code;
+const accountCodeFlagsWord = accountRecord.word.code;
 const timestampWord = transferRecord.word.timestamp;
+const balanceTimestampWord = accountBalanceRecord.word.timestamp;
+const balanceReservedWord = accountBalanceRecord.word.reserved;
+const balanceRecordWords = accountBalanceRecord.size / 4;
 const creditBalancesWord = balancesRecord.word.credit;
 /** Rows per fetch. */
 const chunkRows = 256;
@@ -135,7 +141,7 @@ export class Queries {
   }
 
   private hasHistory(accountRow: number): boolean {
-    const at = this.state.accountAt(accountRow) + accountFlagsWord;
+    const at = this.state.accountAt(accountRow) + accountCodeFlagsWord;
     return ((this.state.accountWords(accountRow)[at]! >>> 16) & AccountFlag.history) !== 0;
   }
 
@@ -203,10 +209,11 @@ export class Queries {
       for (let word = 0; word < balanceWords; word += 1) {
         target[targetAt + word] = this.balanceWords[from + word]!;
       }
-      target[targetAt + balanceWords] = this.transferWords[at + timestampWord]!;
-      target[targetAt + balanceWords + 1] = this.transferWords[at + timestampWord + 1]!;
-      for (let word = balanceWords + 2; word < transferWords; word += 1)
+      target[targetAt + balanceTimestampWord] = this.transferWords[at + timestampWord]!;
+      target[targetAt + balanceTimestampWord + 1] = this.transferWords[at + timestampWord + 1]!;
+      for (let word = balanceReservedWord; word < balanceRecordWords; word += 1) {
         target[targetAt + word] = 0;
+      }
       reply.advance();
     }
   }

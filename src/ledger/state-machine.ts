@@ -62,6 +62,7 @@ export class StateMachine {
   private status: number = Status.closed;
   private replyLength = 0;
   private onDone: () => void = () => {};
+  private readonly onFetched = (): void => this.resume();
 
   constructor(store: LedgerStore, options: StateMachineOptions) {
     const { batchSizeLimit, allocateWords = allocateOnHeap, indexSeed = 0 } = options;
@@ -69,7 +70,7 @@ export class StateMachine {
     assert(batchSizeLimit <= bodySizeMax, "requests fit a message");
     this.batchSizeLimit = batchSizeLimit;
     const { reply } = this;
-    const onFetched = (): void => this.resume();
+    const { onFetched } = this;
     this.state = new LedgerState(store, { allocateWords, seed: indexSeed >>> 0 });
     this.rebuild = new Rebuild(this.state, store, onFetched);
     this.prefetches = new TransferPrefetch(this.state);
@@ -78,10 +79,7 @@ export class StateMachine {
     this.lookups = new Lookups(this.state, store, reply, onFetched);
     this.queries = new Queries(this.state, store, reply, onFetched);
     this.changes = new ChangeEvents(this.state, store, reply, batchSizeLimit, onFetched);
-    this.onFetched = onFetched;
   }
-
-  private readonly onFetched: () => void;
 
   /**
    * Rebuilds the in-memory indexes from the store's rows; what `restore` read is kept. May be

@@ -56,10 +56,6 @@ export class IdTable {
     this.slots = new HashSlots(slotsLog2, memory);
   }
 
-  get memoryWords(): number {
-    return this.slots.words;
-  }
-
   hash(words: Uint32Array, at: number): number {
     return hashId(words, at, this.seed);
   }

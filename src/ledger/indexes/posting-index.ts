@@ -57,10 +57,6 @@ export class KeyedPostings {
     this.lists = new PostingLists(arena, memory.allocate);
   }
 
-  get memoryWords(): number {
-    return this.slots.words + this.lists.entries.slabs.length * (4 << this.lists.entries.shift);
-  }
-
   append(hash: number, row: number): void {
     if (this.lastEntry >= 0 && hash === this.lastHash) {
       this.lists.append(this.lastEntry, row, 0);
@@ -126,16 +122,6 @@ export class AttributeIndexes {
     this.userData32 = new KeyedPostings(arena, memory);
     this.ledger = new KeyedPostings(arena, memory);
     this.code = new KeyedPostings(arena, memory);
-  }
-
-  get memoryWords(): number {
-    return (
-      this.userData128.memoryWords +
-      this.userData64.memoryWords +
-      this.userData32.memoryWords +
-      this.ledger.memoryWords +
-      this.code.memoryWords
-    );
   }
 
   /** Adds a row. Rows are added in ascending order. */
