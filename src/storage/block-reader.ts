@@ -5,7 +5,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { blockSize } from "../core/limits.ts";
-import { Completion, type IoBuffer } from "../io/io.ts";
+import { Completion, Errno, type IoBuffer } from "../io/io.ts";
 import { type BlockType, blockName, blockWords, refWords } from "./format.ts";
 import type { Grid } from "./grid.ts";
 import type { DamagedBlock } from "./options.ts";
@@ -103,6 +103,8 @@ export class BlockReader {
     const address = request.ref[0]!;
     const wordAt = read.index * blockWords;
     const result = read.completion.result;
+    // The backend is stopping: no verdict on the block, and nothing more to ask for.
+    if (result === Errno.canceled) return;
     const reason =
       result === blockSize
         ? this.grid.verify(this.buffer, wordAt, address, request.ref, 1, request.type)

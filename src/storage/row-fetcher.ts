@@ -5,7 +5,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { blockSize } from "../core/limits.ts";
-import { Completion } from "../io/io.ts";
+import { Completion, Errno } from "../io/io.ts";
 import type { AppendTable } from "./append-table.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { BlockRequest, damagedBlock, readFailure } from "./block-reader.ts";
@@ -174,6 +174,8 @@ export class RowFetcher {
     const address = request.ref[0]!;
     const wordAt = read.cacheSlot * blockWords;
     const result = read.completion.result;
+    // The backend is stopping: no verdict on the block. The fetch stays open.
+    if (result === Errno.canceled) return;
     const reason =
       result === blockSize
         ? this.grid.verify(this.cache.buffer, wordAt, address, request.ref, 1, BlockType.rows)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { blockSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
+import { type Completion, Errno } from "../../src/io/io.ts";
 import { StorageEngine } from "../../src/storage/engine.ts";
 import { IntegrityCheck } from "../../src/storage/integrity-check.ts";
 import { FatalCode } from "../../src/storage/options.ts";
@@ -105,6 +106,33 @@ describe("a flipped bit", () => {
       `grid block ${address} (transfers rows 510–1019)`,
     ]);
   });
+});
+
+test("a read that a stopping backend cancels is no verdict on its block", () => {
+  const world = settled();
+  const options = world.options();
+  let reads = 0;
+  const io = {
+    allocate: (size: number) => options.io.allocate(size),
+    write: options.io.write.bind(options.io),
+    sync: options.io.sync.bind(options.io),
+    read: (completion: Completion) => {
+      reads += 1;
+      completion.result = Errno.canceled;
+      canceled.push(completion);
+    },
+  };
+  const canceled: Completion[] = [];
+  let called = false;
+  new StorageEngine({ ...options, io }).open(world.durable.root, () => {
+    called = true;
+  });
+  const begun = reads;
+  expect(begun).toBeGreaterThan(0);
+  for (const completion of canceled.splice(0)) completion.onDone(completion);
+  expect(reads).toBe(begun); // Nothing more is asked of it.
+  expect(called).toBe(false);
+  expect(world.damaged).toEqual([]);
 });
 
 describe("sound blocks in the wrong place", () => {
