@@ -3,9 +3,9 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
-    // Many tests start processes or sweep thousands of cases; two cores are the project's machine.
-    testTimeout: 120_000,
-    hookTimeout: 60_000,
+    // Only for tests that hang: many start processes or sweep thousands of cases on two busy cores.
+    testTimeout: 900_000,
+    hookTimeout: 300_000,
     pool: "forks",
     maxWorkers: 2,
   },
