@@ -8,6 +8,7 @@ import { Prng } from "../../src/core/prng.ts";
 import { Crash, type MemoryFileIo } from "../wal/memory-file-io.ts";
 import { formatMemoryFile, Harness, type SteppedIo, TestTime } from "./harness.ts";
 import { Judge, JudgementError } from "./judge.ts";
+import { ReusedMemory } from "./reused-memory.ts";
 import { TestClient } from "./test-client.ts";
 import { Workload } from "./workload.ts";
 
@@ -15,6 +16,9 @@ const accounts = 12;
 
 /** A client that seldom asks for anything new: its reply is old, and only the replies zone has it. */
 const idleClient = 5;
+
+/** One replica lives at a time. */
+const reused = new ReusedMemory();
 
 /** Something between the replica and its disk. */
 export interface WrappedIo extends SteppedIo {
@@ -82,8 +86,8 @@ export class CrashRun {
 
   private prepareStart(io: SteppedIo): Harness {
     const { onComposed } = this.options;
-    const grouping = this.random.chance(0.7);
-    const options = onComposed === undefined ? { grouping } : { grouping, onComposed };
+    const common = { grouping: this.random.chance(0.7), reused };
+    const options = onComposed === undefined ? common : { ...common, onComposed };
     return new Harness(io, this.judge.log, this.time, options);
   }
 

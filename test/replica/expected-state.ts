@@ -23,6 +23,7 @@ import {
   resultMax,
   splitReply,
 } from "../reference/operations.ts";
+import type { Account } from "../reference/records.ts";
 import type { LoggedRequest } from "./log.ts";
 import { changeEvents } from "./workload.ts";
 
@@ -72,9 +73,9 @@ export class ExpectedState {
   private readonly accountTransfers: Growth[] = [];
   private readonly accountBalances: Growth[] = [];
   private readonly growths: readonly Growth[];
-  /** Per op: the length of each answer, and the answer with all accounts. */
+  /** Per op: the length of each answer, and the accounts, of which a change makes new objects. */
   private readonly lengths: number[][] = [];
-  private readonly accountsAt: Uint8Array[] = [];
+  private readonly accountsAt: (readonly Account[])[] = [];
   private readonly accountsBody: Uint8Array;
 
   /** @param accounts - The ids that the workload uses are 1 … accounts. */
@@ -149,14 +150,14 @@ export class ExpectedState {
       return;
     }
     this.lengths.push(this.growths.map(({ answer }) => answer.length));
-    const accounts = this.reference.queryAccounts(makeQueryFilter({}), 8189);
-    this.accountsAt.push(encodeArray(accountCodec, accounts));
+    this.accountsAt.push(this.reference.queryAccounts(makeQueryFilter({}), 8189));
   }
 
   /** Compares every query with what it must show after `op`; null when all agree. */
   compare(op: number, query: (operation: number, body: Uint8Array) => Uint8Array): Mismatch | null {
     const accounts = query(Operation.queryAccounts, this.accountsBody);
-    const inAccounts = difference(Operation.queryAccounts, accounts, this.accountsAt[op]!);
+    const expected = encodeArray(accountCodec, this.accountsAt[op]!);
+    const inAccounts = difference(Operation.queryAccounts, accounts, expected);
     if (inAccounts !== -1) return { what: "accounts", at: inAccounts };
     for (const [index, { name, operation, body, answer, limitBytes }] of this.growths.entries()) {
       const length = Math.min(this.lengths[op]![index]!, limitBytes);

@@ -23,6 +23,7 @@ import { operationMutates } from "../../src/wire/operations.ts";
 import { ownRelease } from "../../src/wire/release.ts";
 import { MemoryFileIo } from "../wal/memory-file-io.ts";
 import type { Log } from "./log.ts";
+import { type ReusedMemory, ReusingIo } from "./reused-memory.ts";
 
 /** A journal so small that a test wraps it many times. */
 export const tinyFormat: FormatOptions = {
@@ -78,6 +79,8 @@ export interface Reply {
 export interface HostOptions {
   readonly grouping?: boolean;
   readonly memory?: MemoryOptions;
+  /** Where the replica's memory comes from: all that earlier replicas had of it is taken back. */
+  readonly reused?: ReusedMemory;
   /** Called with the parts before they are opened; a test may replace some of their methods. */
   readonly onComposed?: (parts: ReplicaParts) => void;
 }
@@ -93,14 +96,19 @@ export class ReplicaHost {
   opened = false;
   /** The op that the log was replayed to. */
   openedAt = 0;
+  readonly io: FileIo;
 
   constructor(
-    readonly io: FileIo,
+    io: FileIo,
     readonly file: FileHandle,
     readonly log: Log,
     readonly time: Time,
     private readonly options: HostOptions = {},
-  ) {}
+  ) {
+    const { reused } = options;
+    reused?.begin();
+    this.io = reused === undefined ? io : new ReusingIo(io, reused);
+  }
 
   get replica(): Replica {
     return this.parts.replica;
@@ -145,7 +153,7 @@ export class ReplicaHost {
       }),
       memory: this.options.memory ?? tinyMemory,
       grouping: this.options.grouping ?? true,
-      allocateWords: (count) => new Uint32Array(count),
+      allocateWords: (count) => this.allocateWords(count),
       extend: null,
       gridBlocksMax: Math.floor((memoryFileSize - gridAt) / (64 * 1024)),
       log: (text) => this.notes.push(text),
@@ -158,6 +166,11 @@ export class ReplicaHost {
       writePrepare(buffer, onDurable);
     };
     this.options.onComposed?.(this.parts);
+  }
+
+  private allocateWords(count: number): Uint32Array {
+    const { reused } = this.options;
+    return reused === undefined ? new Uint32Array(count) : reused.allocate(count * 4).words;
   }
 
   /** As the server does: when unsure, nothing is acknowledged any more. */
@@ -273,9 +286,17 @@ export class Harness extends ReplicaHost {
   }
 }
 
-export function formatMemoryFile(seed: number, format: FormatOptions = tinyFormat): MemoryFileIo {
-  const io = new MemoryFileIo(memoryFileSize, seed);
-  formatThrough(io, format);
+/** A file in memory, formatted. */
+export function formatMemoryFile(seed: number): MemoryFileIo {
+  formatted ??= formatOnce();
+  return formatted.clone(seed);
+}
+
+let formatted: MemoryFileIo | null = null;
+
+function formatOnce(): MemoryFileIo {
+  const io = new MemoryFileIo(memoryFileSize, 0);
+  formatThrough(io);
   return io;
 }
 

@@ -16,6 +16,10 @@ import { Harness, TestTime } from "./harness.ts";
 import { JudgementError } from "./judge.ts";
 import { Log } from "./log.ts";
 import { type RecordedRun, recordedFileSize, recordRun } from "./recorded-run.ts";
+import { ReusedMemory } from "./reused-memory.ts";
+
+/** One replica is started after the other. */
+const reused = new ReusedMemory();
 
 /** Images in memory: sectors as the recording has them, padded once and shared. */
 class ImageLoader {
@@ -108,6 +112,7 @@ class Trial {
   /** Without pulses of its own: they would add ops that the run's log does not have. */
   private start(disk: MemoryFileIo): Harness {
     return new Harness(disk, new Log(), new TestTime(), {
+      reused,
       onComposed: ({ stateMachine }) => {
         stateMachine.pulseDue = () => false;
       },
