@@ -2,9 +2,8 @@
  * The `pacioli` command: finds the subcommand, runs it, and turns what went wrong into one
  * sentence on the error stream and exit code 1. A broken invariant is a bug and keeps its stack.
  */
+import { DataFileError } from "../core/data-file-error.ts";
 import { IoBackendError } from "../io/open-io.ts";
-import { DataFileError as FileError } from "../native/files.ts";
-import { DataFileError as FormatError } from "../wal/data-file.ts";
 import type { Command, Terminal } from "./command.ts";
 import { CommandError } from "./command-error.ts";
 import { benchmarkCommand } from "./commands/benchmark.ts";
@@ -56,9 +55,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
 
 /** The data file or the machine refused; the message is a sentence for the user. */
 function isRefusal(error: unknown): error is Error {
-  return (
-    error instanceof FileError || error instanceof FormatError || error instanceof IoBackendError
-  );
+  return error instanceof DataFileError || error instanceof IoBackendError;
 }
 
 async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { DataFileError } from "../core/data-file-error.ts";
 
 type Files = typeof import("./files.ts");
 
@@ -54,8 +55,8 @@ describe.each([
     try {
       files.closeDataFile(files.openDataFile(path, options));
     } catch (error) {
-      expect(error).toBeInstanceOf(files.DataFileError);
-      const { code, message } = error as InstanceType<Files["DataFileError"]>;
+      const { name, code, message } = error as DataFileError;
+      expect(name).toBe("DataFileError");
       expect(message).toContain(path);
       expect(message).toMatch(/^[^\n]+\.$/);
       return code;

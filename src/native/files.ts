@@ -14,43 +14,18 @@ import {
   openSync,
   readSync,
   rmSync,
+  type Stats,
   statSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { getSystemErrorName } from "node:util";
 import { assert } from "../core/assert.ts";
+import { DataFileError, DataFileErrorCode } from "../core/data-file-error.ts";
 import { sectorSize } from "../core/limits.ts";
 import { loadAddon } from "./addon.ts";
 import { acquireLockFile, type LockHolder, readLockFile, releaseLockFile } from "./lock-file.ts";
 import { allocatePages } from "./memory.ts";
-
-/** Stable: programs match on them. */
-export type DataFileErrorCode =
-  | "ERR_FILE_MISSING"
-  | "ERR_FILE_EXISTS"
-  | "ERR_FILE_LOCKED"
-  | "ERR_FILE_IS_DIRECTORY"
-  | "ERR_FILE_KIND"
-  | "ERR_FILE_SIZE"
-  | "ERR_FILE_PERMISSION"
-  | "ERR_NO_DIRECT_IO"
-  | "ERR_NO_SPACE"
-  | "ERR_FILES_MAX"
-  | "ERR_FILE_IO";
-
-/** The environment's refusal; `message` is one sentence for a person. */
-export class DataFileError extends Error {
-  override name = "DataFileError";
-
-  constructor(
-    readonly code: DataFileErrorCode,
-    readonly path: string,
-    message: string,
-  ) {
-    super(message);
-  }
-}
 
 export interface DataFile {
   readonly path: string;
@@ -118,13 +93,25 @@ function lockPath(path: string): string {
 }
 
 function isBlockDevice(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ?? false;
+  return statusOf(path)?.isBlockDevice() ?? false;
+}
+
+/** Null when there is none to be had: opening the file then fails, and says why. */
+function statusOf(path: string): Stats | null {
+  try {
+    return statSync(path);
+  } catch {
+    return null;
+  }
 }
 
 function open(path: string, directIo: boolean, readOnly: boolean, creates: boolean): number {
   const direct: number | undefined = constants.O_DIRECT;
   if (directIo && direct === undefined) {
-    throw new DataFileError("ERR_NO_DIRECT_IO", path, `this platform has no Direct I/O; ${advice}`);
+    throw new DataFileError(
+      DataFileErrorCode.noDirectIo,
+      `This platform has no Direct I/O; ${directIoAdvice}`,
+    );
   }
   const flags =
     (readOnly ? constants.O_RDONLY : constants.O_RDWR) |
@@ -133,10 +120,12 @@ function open(path: string, directIo: boolean, readOnly: boolean, creates: boole
     return openSync(path, flags | (directIo ? direct : 0), 0o600);
   } catch (error) {
     const code = codeOf(error);
+    if (creates && (code === "ENOENT" || code === "ENOTDIR")) throw noFolder(path);
     if (code !== "EINVAL" || !directIo) throw fileError(path, code);
     // The file may have been created before O_DIRECT was refused.
     if (creates) rmSync(path, { force: true });
-    throw noDirectIo(path);
+    // Files that are none (/dev/null) refuse it as well.
+    throw (statusOf(path)?.isFile() ?? true) ? noDirectIo(path) : wrongKind(path);
   }
 }
 
@@ -146,7 +135,9 @@ function lock(path: string, fd: number): void {
   if (result < 0) {
     const code = getSystemErrorName(result);
     // Some network file systems have no such lock; the lock file remains.
-    if (code === "EAGAIN") throw lockedByKernel(path);
+    if (code === "EAGAIN") {
+      throw fileInUse(path, readLockFile(lockPath(path))?.pid ?? null);
+    }
     if (code !== "ENOLCK" && code !== "ENOTSUP" && code !== "EOPNOTSUPP" && code !== "ENOSYS") {
       throw fileError(path, code);
     }
@@ -177,9 +168,8 @@ function create(
       const found = size(path, fd);
       if (found < sizeBytes) {
         throw new DataFileError(
-          "ERR_FILE_SIZE",
-          path,
-          `'${path}' has ${found} bytes, but ${sizeBytes} are needed.`,
+          DataFileErrorCode.size,
+          `'${path}' has ${found} bytes, but ${sizeBytes} are needed; give a larger device.`,
         );
       }
       for (const range of zeroed) writeZeros(fd, range);
@@ -237,9 +227,8 @@ function size(path: string, fd: number): number {
   if (status.isFile()) return status.size;
   if (!status.isBlockDevice()) throw wrongKind(path);
   throw new DataFileError(
-    "ERR_FILE_KIND",
-    path,
-    `'${path}' is a block device, which needs the native addon.`,
+    DataFileErrorCode.kind,
+    `'${path}' is a block device, which needs the native addon; build that, or give a file.`,
   );
 }
 
@@ -266,69 +255,117 @@ function codeOf(error: unknown): string {
   return code;
 }
 
-const advice = "use --direct-io=off to run through the page cache.";
+const directIoAdvice = "use --direct-io=off to run through the page cache.";
 
 function noDirectIo(path: string): DataFileError {
   return new DataFileError(
-    "ERR_NO_DIRECT_IO",
-    path,
-    `The file system of '${path}' has no Direct I/O; ${advice}`,
+    DataFileErrorCode.noDirectIo,
+    `The file system of '${path}' has no Direct I/O; ${directIoAdvice}`,
   );
 }
 
 function wrongKind(path: string): DataFileError {
   return new DataFileError(
-    "ERR_FILE_KIND",
-    path,
-    `'${path}' is neither a regular file nor a block device.`,
+    DataFileErrorCode.kind,
+    `'${path}' is neither a regular file nor a block device; give the path of a data file.`,
   );
 }
 
-function lockedByKernel(path: string): DataFileError {
-  const holder = readLockFile(lockPath(path));
-  const who = holder === null ? "another process" : `process ${holder.pid}`;
-  return new DataFileError("ERR_FILE_LOCKED", path, `'${path}' is in use by ${who}.`);
+function noFolder(path: string): DataFileError {
+  return new DataFileError(
+    DataFileErrorCode.missing,
+    `'${path}' cannot be made: its folder does not exist, or takes no files.`,
+  );
 }
 
+/** @param pid - Null: the process is not known. */
+export function fileInUse(path: string, pid: number | null): DataFileError {
+  const who = pid === null ? "another process" : `process ${pid}`;
+  return new DataFileError(
+    DataFileErrorCode.locked,
+    `'${path}' is in use by ${who}; a data file serves one process at a time: stop that one first.`,
+  );
+}
+
+/** The kernel could not be asked, so the holder may be gone: only a person can tell. */
 function lockedByFile(path: string, holder: LockHolder): DataFileError {
   const who = holder.pid === 0 ? "an unknown process" : `process ${holder.pid}`;
-  const where = holder.container === "-" ? "" : ` (namespace ${holder.container})`;
+  const where = holder.container === "-" ? "" : ` (of process namespace ${holder.container})`;
   return new DataFileError(
-    "ERR_FILE_LOCKED",
-    path,
-    `'${path}' is in use by ${who}${where}; if it runs no more, remove '${lockPath(path)}'.`,
+    DataFileErrorCode.locked,
+    `'${path}' is in use by ${who}${where}; stop that one first or, when it has ended for certain, ` +
+      `remove '${lockPath(path)}'.`,
   );
 }
 
 /** A decision for every errno that these calls are documented to give. */
 function fileError(path: string, code: string): DataFileError {
   const make = (stable: DataFileErrorCode, message: string): DataFileError =>
-    new DataFileError(stable, path, message);
+    new DataFileError(stable, message);
   switch (code) {
     case "ENOENT":
     case "ENOTDIR":
-      return make("ERR_FILE_MISSING", `'${path}' does not exist.`);
+      return make(
+        DataFileErrorCode.missing,
+        `'${path}' does not exist; check the path, or make the file with 'pacioli format'.`,
+      );
     case "EEXIST":
-      return make("ERR_FILE_EXISTS", `'${path}' exists already.`);
+      return make(
+        DataFileErrorCode.exists,
+        `'${path}' exists already; give the name of a new file.`,
+      );
     case "EISDIR":
-      return make("ERR_FILE_IS_DIRECTORY", `'${path}' is a directory.`);
+      return make(
+        DataFileErrorCode.isDirectory,
+        `'${path}' is a folder; give the path of a data file.`,
+      );
     case "EACCES":
     case "EPERM":
-      return make("ERR_FILE_PERMISSION", `This user may not open or create '${path}'.`);
+      return make(
+        DataFileErrorCode.permission,
+        `This user may not open or create '${path}'; it must be allowed to read and write the ` +
+          "file, and to write its folder.",
+      );
     case "EROFS":
-      return make("ERR_FILE_PERMISSION", `'${path}' lies on a file system mounted read-only.`);
+      return make(
+        DataFileErrorCode.permission,
+        `'${path}' lies on a file system that is mounted read-only; choose another, or mount it for ` +
+          "writing.",
+      );
     case "ENOSPC":
     case "EDQUOT":
-      return make("ERR_NO_SPACE", `There is not enough space for '${path}'.`);
+      return make(
+        DataFileErrorCode.noSpace,
+        `There is not enough space for '${path}'; free some, or choose another disk.`,
+      );
     case "EFBIG":
-      return make("ERR_FILE_SIZE", `The file system allows no file as large as '${path}'.`);
+      return make(
+        DataFileErrorCode.size,
+        `'${path}' would be larger than the file system, or a limit of this process ` +
+          "('ulimit -f'), allows.",
+      );
     case "EMFILE":
     case "ENFILE":
-      return make("ERR_FILES_MAX", `Too many files are open to open '${path}'.`);
+      return make(
+        DataFileErrorCode.filesMax,
+        `Too many files are open to open '${path}'; raise the limit ('ulimit -n').`,
+      );
     case "EBUSY":
     case "ETXTBSY":
-      return make("ERR_FILE_LOCKED", `'${path}' is in use by the system.`);
+      return make(
+        DataFileErrorCode.locked,
+        `'${path}' is in use by the system, mounted perhaps; give the path of a data file.`,
+      );
+    case "ENAMETOOLONG":
+    case "ELOOP":
+      return make(
+        DataFileErrorCode.missing,
+        `'${path}' is too long a path, or links that lead nowhere; check it.`,
+      );
     default:
-      return make("ERR_FILE_IO", `'${path}' cannot be used: ${code}.`);
+      return make(
+        DataFileErrorCode.io,
+        `'${path}' cannot be used: ${code}; the system's log may say more.`,
+      );
   }
 }

@@ -89,33 +89,6 @@ export const developmentPreset: FormatPreset = {
   formatVersion,
 };
 
-/** What a user can do something about: stable codes, one sentence each. */
-export const DataFileErrorCode = {
-  /** No superblock copy carries our magic number. */
-  notDataFile: "ERR_NOT_DATA_FILE",
-  /** Written by another version of the format. */
-  formatVersion: "ERR_FORMAT_VERSION",
-  /** Too few valid copies, or copies that contradict each other. */
-  superblock: "ERR_SUPERBLOCK",
-  /** Options outside what this program can run. */
-  options: "ERR_FORMAT_OPTIONS",
-  /** The journal lost a prepare that may have been acknowledged. */
-  journal: "ERR_JOURNAL",
-  /** A read, write or sync failed. */
-  io: "ERR_DATA_FILE_IO",
-} as const;
-export type DataFileErrorCode = (typeof DataFileErrorCode)[keyof typeof DataFileErrorCode];
-
-export class DataFileError extends Error {
-  override name = "DataFileError";
-  constructor(
-    readonly code: DataFileErrorCode,
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
 /** Says what is wrong with the options, or null: they come from users and from disks. */
 export function checkFormatOptions(options: FormatOptions): string | null {
   const { slotCount, checkpointInterval, barOps, clientsMax, replica, replicaCount } = options;

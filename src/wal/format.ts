@@ -7,12 +7,11 @@
  * interrupted has no superblock and is refused, never half accepted, whatever it held before.
  */
 import { assert } from "../core/assert.ts";
+import { DataFileError, DataFileErrorCode } from "../core/data-file-error.ts";
 import { headerSize, replySlotSize, sectorSize } from "../core/limits.ts";
 import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
 import {
   checkFormatOptions,
-  DataFileError,
-  DataFileErrorCode,
   DataFileLayout,
   type FormatOptions,
   prepareSlotSize,

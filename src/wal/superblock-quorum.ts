@@ -8,14 +8,9 @@
  * later writes were lost), or neighbours in sequence that are not parent and child. Then nobody
  * can tell which state was acknowledged, and we refuse to guess.
  */
+import { DataFileError, DataFileErrorCode } from "../core/data-file-error.ts";
 import { u128Equal } from "../core/u128.ts";
-import {
-  DataFileError,
-  DataFileErrorCode,
-  formatVersion,
-  superblockCopies,
-  superblockCopySize,
-} from "./data-file.ts";
+import { formatVersion, superblockCopies, superblockCopySize } from "./data-file.ts";
 import type { Memory } from "./headers.ts";
 import {
   CopyFault,

@@ -15,13 +15,12 @@
  * - What is read here (view, checkpoint …) is durable: it changes when an update has been verified.
  */
 import { assert } from "../core/assert.ts";
+import { DataFileError, DataFileErrorCode } from "../core/data-file-error.ts";
 import { headerSize } from "../core/limits.ts";
 import { u64ReadNumber, u64WriteNumber, u128Copy, u128Equal } from "../core/u128.ts";
 import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
 import {
   checkFormatOptions,
-  DataFileError,
-  DataFileErrorCode,
   type FormatOptions,
   superblockCopies,
   superblockCopySize,

@@ -176,7 +176,7 @@ describe("inspect", () => {
     expect(result.stderr).toBe("");
     const refused = pacioli(["inspect", loaded]);
     expect(refused.status).toBe(1);
-    expect(refused.stderr).toMatch(/is in use by process \d+.*stop that replica first/);
+    expect(refused.stderr).toMatch(/is in use by process \d+;.* stop that one first\.\n$/);
     await server.stop();
   });
 
@@ -272,6 +272,8 @@ describe("inspect", () => {
     expect(cut(100)).toMatch(/is no data file, or only the beginning of one: it has 100 bytes/);
     expect(cut(2 ** 20)).toMatch(/is truncated: it has 1048576 bytes/);
     closeSync(file);
-    expect(pacioli(["inspect", join(folder, "absent")]).stderr).toMatch(/absent' does not exist\./);
+    expect(pacioli(["inspect", join(folder, "absent")]).stderr).toMatch(
+      /absent' does not exist; check the path/,
+    );
   });
 });

@@ -1,7 +1,8 @@
 /** The superblock: quorum of copies, crash at every write, damage in every byte, refusals. */
 import { describe, expect, test } from "vitest";
+import { DataFileError } from "../../src/core/data-file-error.ts";
 import { headerSize } from "../../src/core/limits.ts";
-import { DataFileError, superblockCopySize } from "../../src/wal/data-file.ts";
+import { superblockCopySize } from "../../src/wal/data-file.ts";
 import { headerWords, scratchMemory } from "../../src/wal/headers.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
 import { sealSuperblock, superblockLayout } from "../../src/wal/superblock-layout.ts";

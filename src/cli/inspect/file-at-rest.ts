@@ -5,16 +5,16 @@
  */
 import { readSync } from "node:fs";
 import { unreachable } from "../../core/assert.ts";
+import { DataFileError, DataFileErrorCode } from "../../core/data-file-error.ts";
 import { type Completion, Errno, type FileIo, type IoBuffer } from "../../io/io.ts";
-import { closeDataFile, type DataFile, DataFileError, openDataFile } from "../../native/files.ts";
+import { closeDataFile, type DataFile, fileInUse, openDataFile } from "../../native/files.ts";
 import { readLockFile } from "../../native/lock-file.ts";
 import type { FileReader } from "../../wal/inspect.ts";
-import { CommandError } from "../command-error.ts";
 
 export class FileAtRest implements FileReader {
   private readonly file: DataFile;
 
-  /** @throws {CommandError} when a replica has it open; {DataFileError} when it cannot be read. */
+  /** @throws {DataFileError} when a process has it open, or it cannot be read. */
   constructor(path: string) {
     this.file = open(path);
   }
@@ -99,19 +99,13 @@ function open(path: string): DataFile {
   try {
     return openDataFile(path, { directIo: false });
   } catch (error) {
-    if (!(error instanceof DataFileError)) throw error;
-    if (error.code === "ERR_FILE_LOCKED") throw inUse(error.message);
-    if (error.code !== "ERR_FILE_PERMISSION") throw error;
+    if (!(error instanceof DataFileError) || error.code !== DataFileErrorCode.permission) {
+      throw error;
+    }
   }
   const file = openDataFile(path, { directIo: false, readOnly: true });
   const holder = readLockFile(`${path}.lock`);
   if (holder === null) return file;
   closeDataFile(file);
-  throw inUse(`'${path}' is in use by process ${holder.pid}.`);
-}
-
-function inUse(sentence: string): CommandError {
-  return new CommandError(
-    `${sentence.replace(/\.$/, "")}; stop that replica first, since only files at rest can be inspected.`,
-  );
+  throw fileInUse(path, holder.pid);
 }
