@@ -1,5 +1,11 @@
 /** What a subcommand is, and its help text: written once from the same table that parses it. */
-import { type OptionTable, type OptionValues, type Parsed, parseOptions } from "./options.ts";
+import {
+  type OptionTable,
+  type OptionValues,
+  type Parsed,
+  parseOptions,
+  type Syntax,
+} from "./options.ts";
 
 /** Where a command writes. A real one wraps the process's streams; tests record. */
 export interface Terminal {
@@ -18,16 +24,11 @@ export interface Command {
   run(args: readonly string[], terminal: Terminal): Promise<number>;
 }
 
-export interface CommandSpec<Table extends OptionTable> {
-  readonly name: string;
+export interface CommandSpec<Table extends OptionTable> extends Syntax<Table> {
   /** One line, for the list of commands. */
   readonly summary: string;
   /** Paragraphs under the usage line. */
   readonly description: string;
-  readonly options: Table;
-  /** Arguments that must follow, in order: `["FILE"]`. */
-  readonly positionals: readonly string[];
-  readonly examples: readonly string[];
   run(
     values: OptionValues<Table>,
     positionals: readonly string[],
@@ -42,7 +43,7 @@ export function defineCommand<const Table extends OptionTable>(spec: CommandSpec
     summary: spec.summary,
     help: () => helpText(spec),
     async run(args, terminal) {
-      const parsed = parseOptions(spec.name, args, spec.options, spec.positionals);
+      const parsed = parseOptions(spec, args);
       if (parsed.help) {
         terminal.out(helpText(spec));
         return 0;

@@ -182,19 +182,26 @@ export function addresses<const Spec extends ValueOption<readonly SocketAddress[
   });
 }
 
+/** What a command takes. */
+export interface Syntax<Table extends OptionTable> {
+  readonly name: string;
+  readonly options: Table;
+  /** The arguments that it takes, in order; those in brackets may be left out. */
+  readonly positionals: readonly string[];
+  /** The first is shown to those who leave something out. */
+  readonly examples: readonly string[];
+}
+
 /**
  * Parses the arguments of one command.
  *
- * @param positionalNames - The arguments that the command takes, in order; those in brackets may
- *   be left out.
  * @throws {CommandError} with the sentence for the user.
  */
 export function parseOptions<Table extends OptionTable>(
-  command: string,
+  syntax: Syntax<Table>,
   args: readonly string[],
-  table: Table,
-  positionalNames: readonly string[],
 ): Parsed<Table> {
+  const { name: command, options: table } = syntax;
   const values: Record<string, unknown> = {};
   for (const [name, spec] of Object.entries(table)) values[name] = spec.initial;
   const given = new Set<string>();
@@ -215,6 +222,12 @@ export function parseOptions<Table extends OptionTable>(
   let onlyPositionals = false;
   for (let at = 0; at < args.length; at += 1) {
     const arg = args[at]!;
+    if (!onlyPositionals && /^[–—]/.test(arg)) {
+      // Word processors and web pages make them out of hyphens.
+      throw new CommandError(
+        `'${arg}' begins with a dash that is no hyphen; write --${arg.replace(/^[–—]+/, "")}.`,
+      );
+    }
     if (onlyPositionals || !arg.startsWith("-") || arg === "-") {
       positionals.push(arg);
       continue;
@@ -243,15 +256,25 @@ export function parseOptions<Table extends OptionTable>(
     values[name] = spec.parse(value, name);
   }
 
-  for (const [name, spec] of Object.entries(table)) {
-    if (spec.required && !given.has(name)) {
-      throw new CommandError(
-        `pacioli ${command} needs --${name}=${spec.placeholder} (${spec.help}).`,
-      );
-    }
-  }
-  checkPositionals(command, positionals, positionalNames);
+  checkComplete(syntax, given, positionals);
+  checkPositionals(syntax, positionals);
   return done();
+}
+
+/** Says everything that is missing at once. */
+function checkComplete<Table extends OptionTable>(
+  { name, options, positionals, examples }: Syntax<Table>,
+  given: ReadonlySet<string>,
+  written: readonly string[],
+): void {
+  const missing = Object.entries(options)
+    .filter(([option, spec]) => spec.required && !given.has(option))
+    .map(([option, spec]) => `--${option}=${spec.placeholder}`);
+  const needed = positionals.filter((positional) => !positional.startsWith("["));
+  missing.push(...needed.slice(written.length));
+  if (missing.length === 0) return;
+  const example = examples[0] === undefined ? `pacioli ${name} --help` : examples[0];
+  throw new CommandError(`${name} needs ${missing.join(" and ")}; for example '${example}'.`);
 }
 
 function optionName(written: string, table: OptionTable, command: string): string {
@@ -261,30 +284,26 @@ function optionName(written: string, table: OptionTable, command: string): strin
   const guess = nearest(wanted, Object.keys(table));
   const hint =
     guess === undefined
-      ? `run 'pacioli ${command} --help' for its options`
+      ? `run 'pacioli ${command} --help' for its options.`
       : `did you mean --${guess}?`;
-  throw new CommandError(`pacioli ${command} has no option '${written}'; ${hint}`);
+  throw new CommandError(`${command} has no option '${written}'; ${hint}`);
 }
 
-function checkPositionals(
-  command: string,
-  positionals: readonly string[],
-  names: readonly string[],
+function checkPositionals<Table extends OptionTable>(
+  { name, positionals: names }: Syntax<Table>,
+  written: readonly string[],
 ): void {
-  const needed = names.filter((name) => !name.startsWith("["));
-  if (positionals.length < needed.length) {
-    throw new CommandError(
-      `pacioli ${command} needs ${needed.slice(positionals.length).join(" and ")}; ` +
-        `see 'pacioli ${command} --help'.`,
-    );
-  }
-  if (positionals.length > names.length) {
-    const stray = positionals[names.length]!;
+  if (written.length > names.length) {
+    const stray = written[names.length]!;
     throw new CommandError(
       names.length === 0
-        ? `pacioli ${command} takes no arguments, but '${stray}' is given; options start with '--'.`
-        : `pacioli ${command} takes only ${names.join(" ")}, but '${stray}' is given as well.`,
+        ? `${name} takes no arguments, but '${stray}' is given; options start with '--'.`
+        : `${name} takes only ${names.join(" ")}, but '${stray}' is given as well.`,
     );
+  }
+  // What an unset variable of a script leaves.
+  if (written.includes("")) {
+    throw new CommandError(`an argument of ${name} is empty; give ${names.join(" ")}.`);
   }
 }
 

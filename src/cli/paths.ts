@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { CommandError } from "./command-error.ts";
 
 /** The project's folder: the nearest one above with a package.json, wherever this was compiled to. */
 export const projectRoot = findProjectRoot(dirname(fileURLToPath(import.meta.url)));
@@ -22,5 +23,12 @@ export const mainScript = join(projectRoot, "dist", "cli", "main.js");
  */
 export function userPath(path: string): string {
   const fromNpmRun = process.env["npm_lifecycle_event"] === "pacioli";
-  return resolve(fromNpmRun ? (process.env["INIT_CWD"] ?? ".") : ".", path);
+  try {
+    return resolve(fromNpmRun ? (process.env["INIT_CWD"] ?? ".") : ".", path);
+  } catch {
+    // Node asks the system where it is only for a relative path.
+    throw new CommandError(
+      "the folder in which you are does not exist any more; change to another.",
+    );
+  }
 }

@@ -4,6 +4,7 @@
  */
 import { DataFileError } from "../core/data-file-error.ts";
 import { IoBackendError } from "../io/open-io.ts";
+import { MemoryError } from "../native/memory.ts";
 import type { Command, Terminal } from "./command.ts";
 import { CommandError } from "./command-error.ts";
 import { benchmarkCommand } from "./commands/benchmark.ts";
@@ -23,8 +24,10 @@ const commands: readonly Command[] = [
   versionCommand,
 ];
 
+const names = commands.map((command) => command.name);
+
 function overview(): string {
-  const width = Math.max(...commands.map((command) => command.name.length));
+  const width = Math.max(...names.map((name) => name.length));
   const rows = commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`);
   return `Usage: pacioli COMMAND [OPTIONS]
 
@@ -43,19 +46,21 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   try {
     return await dispatch(args, terminal);
   } catch (error) {
-    if (error instanceof CommandError || isRefusal(error)) {
-      terminal.error(`pacioli: ${error.message}\n`);
-    } else {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      terminal.error(`pacioli: this is a bug, please report it: ${text}\n`);
-    }
+    terminal.error(`pacioli: ${explain(error)}\n`);
     return 1;
   }
 }
 
-/** The data file or the machine refused; the message is a sentence for the user. */
-function isRefusal(error: unknown): error is Error {
-  return error instanceof DataFileError || error instanceof IoBackendError;
+/** A sentence for the user, or for whoever mends the bug. */
+export function explain(error: unknown): string {
+  if (error instanceof CommandError) return error.message;
+  // The data file or the machine refused; those messages are sentences for the user as well.
+  if (error instanceof DataFileError || error instanceof IoBackendError) return error.message;
+  if (error instanceof MemoryError) {
+    return `not enough memory (${error.message}); free some, or give --development or a smaller --cache-grid.`;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `this is a bug, please report it: ${text}`;
 }
 
 async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -65,25 +70,34 @@ async function dispatch(args: readonly string[], terminal: Terminal): Promise<nu
     return 1;
   }
   if (name === "--help" || name === "-h" || name === "help") {
-    const topic = rest.find((word) => !word.startsWith("-"));
-    terminal.out(topic === undefined ? overview() : find(topic).help());
+    terminal.out(help(rest));
     return 0;
   }
   if (name === "--version") return find("version").run(rest, terminal);
-  if (name.startsWith("-")) {
-    throw new CommandError(
-      `the command comes before its options; write 'pacioli COMMAND ${name}' (commands: ${commands
-        .map((command) => command.name)
-        .join(", ")}).`,
-    );
-  }
+  if (name.startsWith("-")) throw new CommandError(optionFirst(name));
   return find(name).run(rest, terminal);
+}
+
+/** `help`, `help COMMAND`, and the same with the help's own `--help`. */
+function help(words: readonly string[]): string {
+  const [topic, stray] = words.filter((word) => word !== "--help" && word !== "-h");
+  if (stray !== undefined) {
+    throw new CommandError(`help takes one command, but '${stray}' is given as well.`);
+  }
+  return topic === undefined || topic === "help" ? overview() : find(topic).help();
+}
+
+function optionFirst(name: string): string {
+  const word = name.replace(/^-+/, "").toLowerCase();
+  const guess = word === "v" ? "version" : nearest(word, [...names, "help"]);
+  return guess === undefined
+    ? `the command comes before its options; write 'pacioli COMMAND ${name}' (commands: ${names.join(", ")}).`
+    : `there is no option '${name}' before a command; did you mean 'pacioli ${guess}'?`;
 }
 
 function find(name: string): Command {
   const found = commands.find((command) => command.name === name);
   if (found !== undefined) return found;
-  const names = commands.map((command) => command.name);
   const guess = nearest(name, names);
   throw new CommandError(
     guess === undefined

@@ -17,11 +17,12 @@ export const serverOptions = {
     help: "Let waiting requests share a journal write",
     initial: true,
   }),
-  development: flag("Small caches; for data files that were formatted with --development"),
+  development: flag("Small caches, for little memory"),
   "cache-grid": size({
     help: "Memory for blocks read from the data file",
     min: 2 ** 20,
-    max: 2 ** 40,
+    // The longest buffer that JavaScript has.
+    max: 2 ** 32,
     defaultText: "128MiB; with --development 16MiB",
   }),
   "log-level": choice(logLevels, { help: "Least severe messages to print", initial: "info" }),

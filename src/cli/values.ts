@@ -46,6 +46,7 @@ export function parseAddresses(text: string): readonly SocketAddress[] | string 
   }
   const result: SocketAddress[] = [];
   for (const part of parts) {
+    if (part.trim() === "") return `an address is missing beside a comma of '${text}'.`;
     const address = parseAddress(part.trim());
     if (typeof address === "string") return address;
     if (result.some((other) => other.host === address.host && other.port === address.port)) {

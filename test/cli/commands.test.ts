@@ -36,6 +36,17 @@ describe("help", () => {
     for (const name of names) expect(out).toMatch(new RegExp(`^  ${name} +[A-Z]`, "m"));
   });
 
+  test("of the help is the list", async () => {
+    const { out } = await pacioli("help");
+    for (const words of [
+      ["help", "help"],
+      ["help", "--help"],
+      ["--help", "-h"],
+    ]) {
+      expect(await pacioli(...words)).toEqual({ code: 0, out, error: "" });
+    }
+  });
+
   test("without a command the list goes to the error stream", async () => {
     const { code, out, error } = await pacioli();
     expect([code, out]).toEqual([1, ""]);
@@ -103,19 +114,30 @@ describe("mistakes", () => {
       ["--cluster=0", "format"],
       "the command comes before its options; write 'pacioli COMMAND --cluster=0' (commands: format, start, development, inspect, benchmark, version).",
     ],
+    [["-v"], "there is no option '-v' before a command; did you mean 'pacioli version'?"],
+    [["--Help"], "there is no option '--Help' before a command; did you mean 'pacioli help'?"],
+    [["help", "start", "format"], "help takes one command, but 'format' is given as well."],
     [["help", "formt"], "there is no command 'formt'; did you mean 'format'?"],
     [
       ["format", "x.pacioli"],
-      "pacioli format needs --cluster=N (Id of the cluster, a 128-bit number in decimal; 0 is meant for tests).",
+      "format needs --cluster=N; for example 'pacioli format --cluster=0 --development ledger.pacioli'.",
     ],
-    [["format", "--cluster=0"], "pacioli format needs FILE; see 'pacioli format --help'."],
+    [
+      ["format"],
+      "format needs --cluster=N and FILE; for example 'pacioli format --cluster=0 --development ledger.pacioli'.",
+    ],
+    [
+      ["format", "--cluster=0"],
+      "format needs FILE; for example 'pacioli format --cluster=0 --development ledger.pacioli'.",
+    ],
+    [["format", "--cluster=0", ""], "an argument of format is empty; give FILE."],
     [
       ["format", "--cluster=0", "--replica-count=3", "x.pacioli"],
       "a cluster of 3 replicas cannot be made yet; give --replica-count=1.",
     ],
     [
       ["format", "--cluster=0", "--replica=1", "x.pacioli"],
-      "--replica=1 is outside a cluster of 1; give a number from 0 to 0.",
+      "--replica=1 is outside a cluster of one replica; give --replica=0.",
     ],
     [
       ["format", "--cluster=0", "--clients-max=5000", "x.pacioli"],
@@ -127,7 +149,7 @@ describe("mistakes", () => {
     ],
     [
       ["start", "x.pacioli"],
-      "pacioli start needs --addresses=ADDRESSES (PORT, IP, IP:PORT or [IPv6]:PORT of every replica, with commas between; port 0 picks a free one).",
+      "start needs --addresses=ADDRESSES; for example 'pacioli start --addresses=3001 ledger.pacioli'.",
     ],
     [
       ["start", "--addresses=3001,3002,3003", "x.pacioli"],
@@ -149,9 +171,17 @@ describe("mistakes", () => {
     [["development", "--addresses=1,2"], "a development server has one address, not 2."],
     [
       ["development", "x.pacioli"],
-      "pacioli development takes no arguments, but 'x.pacioli' is given; options start with '--'.",
+      "development takes no arguments, but 'x.pacioli' is given; options start with '--'.",
     ],
-    [["inspect"], "pacioli inspect needs FILE; see 'pacioli inspect --help'."],
+    [["inspect"], "inspect needs FILE; for example 'pacioli inspect ledger.pacioli'."],
+    [
+      ["inspect", "wal"],
+      "inspect wal needs FILE; for example 'pacioli inspect wal ledger.pacioli'.",
+    ],
+    [
+      ["inspect", "x.pacioli", "wal"],
+      "the topic comes before the file: 'pacioli inspect wal x.pacioli'.",
+    ],
     [
       ["inspect", "superblok", "x.pacioli"],
       "there is nothing to inspect by the name 'superblok'; did you mean 'superblock'?",
@@ -177,7 +207,7 @@ describe("mistakes", () => {
       ["benchmark", "--pending-share=101"],
       "--pending-share must be a whole number from 0 to 100, not '101'.",
     ],
-    [["version", "--jsno"], "pacioli version has no option '--jsno'; did you mean --json?"],
+    [["version", "--jsno"], "version has no option '--jsno'; did you mean --json?"],
   ])("%j", async (args, sentence) => {
     expect(await pacioli(...args)).toEqual({ code: 1, out: "", error: `pacioli: ${sentence}\n` });
   });

@@ -27,7 +27,13 @@ const table = {
   name: text({ help: "Name", initial: "x" }),
 };
 
-const parse = (...args: string[]) => parseOptions("test", args, table, ["FILE"]);
+const syntax = {
+  name: "test",
+  options: table,
+  positionals: ["FILE"],
+  examples: ["pacioli test --cluster=1 x"],
+};
+const parse = (...args: string[]) => parseOptions(syntax, args);
 
 function sentence(...args: string[]): string {
   try {
@@ -84,24 +90,22 @@ describe("what is accepted", () => {
   });
 
   test("an optional positional may be left out", () => {
-    const names = ["[TOPIC]", "FILE"];
-    expect(parseOptions("test", ["a"], {}, names).positionals).toEqual(["a"]);
-    expect(parseOptions("test", ["a", "b"], {}, names).positionals).toEqual(["a", "b"]);
+    const optional = { ...syntax, options: {}, positionals: ["[TOPIC]", "FILE"] };
+    expect(parseOptions(optional, ["a"]).positionals).toEqual(["a"]);
+    expect(parseOptions(optional, ["a", "b"]).positionals).toEqual(["a", "b"]);
   });
 });
 
 describe("what is refused, and the sentence", () => {
   test.each([
-    [["--clustr=1", "f"], "pacioli test has no option '--clustr'; did you mean --cluster?"],
-    [["--dev", "f"], "pacioli test has no option '--dev'; did you mean --development?"],
-    [
-      ["--zzz=1", "f"],
-      "pacioli test has no option '--zzz'; run 'pacioli test --help' for its options",
-    ],
-    [["-cluster=1", "f"], "pacioli test has no option '-cluster'; did you mean --cluster?"],
+    [["--clustr=1", "f"], "test has no option '--clustr'; did you mean --cluster?"],
+    [["--dev", "f"], "test has no option '--dev'; did you mean --development?"],
+    [["—cluster=1", "f"], "'—cluster=1' begins with a dash that is no hyphen; write --cluster=1."],
+    [["--zzz=1", "f"], "test has no option '--zzz'; run 'pacioli test --help' for its options."],
+    [["-cluster=1", "f"], "test has no option '-cluster'; did you mean --cluster?"],
     [
       ["--toString=1", "f"],
-      "pacioli test has no option '--toString'; run 'pacioli test --help' for its options",
+      "test has no option '--toString'; run 'pacioli test --help' for its options.",
     ],
     [["--cluster"], "--cluster needs a value: --cluster=N."],
     [["--cluster=", "f"], "--cluster needs a value: --cluster=N."],
@@ -111,9 +115,11 @@ describe("what is refused, and the sentence", () => {
       ["--development=yes", "--cluster=1", "f"],
       "--development takes no value; write --development.",
     ],
-    [["f"], "pacioli test needs --cluster=N (Cluster id)."],
-    [["--cluster=1"], "pacioli test needs FILE; see 'pacioli test --help'."],
-    [["--cluster=1", "f", "g"], "pacioli test takes only FILE, but 'g' is given as well."],
+    [["f"], "test needs --cluster=N; for example 'pacioli test --cluster=1 x'."],
+    [["--cluster=1"], "test needs FILE; for example 'pacioli test --cluster=1 x'."],
+    [[], "test needs --cluster=N and FILE; for example 'pacioli test --cluster=1 x'."],
+    [["--cluster=1", ""], "an argument of test is empty; give FILE."],
+    [["--cluster=1", "f", "g"], "test takes only FILE, but 'g' is given as well."],
     [
       ["--cluster=-1", "f"],
       "--cluster must be a whole number from 0 to 2^128 - 1 in decimal, not '-1'.",
@@ -155,6 +161,10 @@ describe("what is refused, and the sentence", () => {
       ["--cluster=0", "--addresses=::1", "f"],
       "--addresses: write the IPv6 address '::1' in brackets: [::1]:3001.",
     ],
+    [
+      ["--cluster=0", "--addresses=3001,", "f"],
+      "--addresses: an address is missing beside a comma of '3001,'.",
+    ],
     [["--cluster=0", "--addresses=[::g]:1", "f"], "--addresses: '::g' is not an IPv6 address."],
     [
       ["--cluster=0", "--addresses=3001,127.0.0.1:3001", "f"],
@@ -165,8 +175,9 @@ describe("what is refused, and the sentence", () => {
   });
 
   test("a command without arguments names the stray one", () => {
-    expect(() => parseOptions("version", ["x"], {}, [])).toThrow(
-      "pacioli version takes no arguments, but 'x' is given; options start with '--'.",
+    const none = { ...syntax, name: "version", options: {}, positionals: [] };
+    expect(() => parseOptions(none, ["x"])).toThrow(
+      "version takes no arguments, but 'x' is given; options start with '--'.",
     );
   });
 });

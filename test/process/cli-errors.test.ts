@@ -45,6 +45,8 @@ beforeAll(() => {
 });
 afterAll(cleanUp);
 
+const commandLine = `'${process.execPath}' '${mainScript}'`;
+
 let copies = 0;
 function copyOfPristine(): string {
   copies += 1;
@@ -122,7 +124,31 @@ test("start: the file is missing, or a folder", () => {
   expect(existsSync(join(folder, "missing.pacioli"))).toBe(false);
   const directory = join(folder, "directory");
   mkdirSync(directory);
-  expectRefusal(start(directory), /directory/);
+  expectRefusal(start(directory), /directory' is a folder/);
+});
+
+test("a path that can be none of a data file", () => {
+  const tooLong = join(folder, "x".repeat(300));
+  expectRefusal(start(tooLong), /is too long a path/);
+  expectRefusal(pacioli(["format", "--cluster=0", tooLong]), /is too long a path/);
+  expectRefusal(start("/dev/null"), /neither a regular file nor a block device/);
+  const inFile = join(pristine, "0.pacioli");
+  expectRefusal(start(inFile), /does not exist/);
+  expectRefusal(pacioli(["format", "--cluster=0", inFile]), /cannot be made/);
+  // Where Node's own way of making folders does not end.
+  const inProc = pacioli(["development", "--port=0", "--file=/proc/here/0.pacioli"], 20_000);
+  expectRefusal(inProc, /'\/proc\/here' cannot be made/);
+});
+
+test("the folder of the shell was removed", () => {
+  const gone = join(folder, "gone");
+  mkdirSync(gone);
+  const result = shell(`cd '${gone}' && rmdir '${gone}' && exec ${commandLine} inspect 0.pacioli`);
+  expectRefusal(result, /does not exist any more/);
+});
+
+test("output that cannot be written", () => {
+  expectRefusal(shell(`exec ${commandLine} version > /dev/full`), /cannot be written \(ENOSPC\)/);
 });
 
 test.each<[string, (size: number) => Buffer]>([
@@ -247,8 +273,6 @@ test.each(["uring", "portable"])("start: the port is taken (%s)", async (backend
   await new Promise((resolve) => taken.close(resolve));
   await (await ServerProcess.start(path)).stop();
 });
-
-const commandLine = `'${process.execPath}' '${mainScript}'`;
 
 /** Runs a script in a mount namespace of its own, with a file system of this type at $MNT. */
 function onMount(type: string, options: string, script: string): CommandResult {

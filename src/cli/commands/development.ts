@@ -52,7 +52,7 @@ export const developmentCommand = defineCommand({
     }
     const path = userPath(values.file);
     if (!existsSync(path)) {
-      makeFolder(path);
+      makeFolder(dirname(path));
       await formatDataFile({
         path,
         cluster: 0n,
@@ -83,12 +83,16 @@ export const developmentCommand = defineCommand({
   },
 });
 
+/** @throws {CommandError} */
 function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  // Step by step: Node's own recursion does not end below /proc, where nothing can be made.
+  makeFolder(dirname(path));
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    mkdirSync(path);
   } catch (error) {
     throw new CommandError(
-      `the folder '${dirname(path)}' cannot be made: ${(error as Error).message}; choose another with --file.`,
+      `the folder '${path}' cannot be made (${(error as NodeJS.ErrnoException).code}); choose another with --file.`,
     );
   }
 }

@@ -54,8 +54,7 @@ export const formatCommand = defineCommand({
     }
     if (values.replica >= values["replica-count"]) {
       throw new CommandError(
-        `--replica=${values.replica} is outside a cluster of ${values["replica-count"]}; ` +
-          `give a number from 0 to ${values["replica-count"] - 1}.`,
+        `--replica=${values.replica} is outside a cluster of one replica; give --replica=0.`,
       );
     }
     const path = userPath(file!);

@@ -1,4 +1,5 @@
 /** `pacioli inspect`: what stands in the data file of a stopped replica. */
+import { existsSync } from "node:fs";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../command-error.ts";
 import { type InspectTopic, inspectFile, inspectTopics } from "../inspect/inspect.ts";
@@ -23,8 +24,7 @@ export const inspectCommand = defineCommand({
   positionals: ["[TOPIC]", "FILE"],
   examples: ["pacioli inspect ledger.pacioli", "pacioli inspect integrity --json ledger.pacioli"],
   async run(values, positionals, terminal) {
-    const [topic, file] =
-      positionals.length === 1 ? ["summary" as const, positionals[0]!] : topicAndFile(positionals);
+    const [topic, file] = topicAndFile(positionals);
     const progress = new Progress(terminal);
     const startMs = performance.now();
     const { json, text, damaged } = await inspectFile(topic, userPath(file), (done, all) => {
@@ -38,13 +38,26 @@ export const inspectCommand = defineCommand({
 });
 
 function topicAndFile(positionals: readonly string[]): [InspectTopic, string] {
-  const [word, file] = positionals as [string, string];
-  const topic = inspectTopics.find((name) => name === word);
+  const [word, file] = positionals as [string, string | undefined];
+  const topic = topicNamed(word);
+  if (file === undefined) {
+    if (topic === undefined || existsSync(userPath(word))) return ["summary", word];
+    throw new CommandError(
+      `inspect ${word} needs FILE; for example 'pacioli inspect ${word} ledger.pacioli'.`,
+    );
+  }
   if (topic !== undefined) return [topic, file];
+  if (topicNamed(file) !== undefined) {
+    throw new CommandError(`the topic comes before the file: 'pacioli inspect ${file} ${word}'.`);
+  }
   const guess = nearest(word, inspectTopics);
   throw new CommandError(
     guess === undefined
       ? `there is nothing to inspect by the name '${word}'; the topics are ${inspectTopics.join(", ")}.`
       : `there is nothing to inspect by the name '${word}'; did you mean '${guess}'?`,
   );
+}
+
+function topicNamed(word: string): InspectTopic | undefined {
+  return inspectTopics.find((name) => name === word);
 }
