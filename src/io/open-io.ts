@@ -28,7 +28,7 @@ export function openIo(options: IoOptions): { readonly io: Io; readonly note: st
     return { io: new PortableIo(), note: "I/O backend: portable, as asked for." };
   }
   const { io, reason } = createUringIo({ drive: options.drive });
-  if (io !== null) return { io, note: `I/O backend: io_uring, ${options.drive} drive.` };
+  if (io !== null) return { io, note: "I/O backend: io_uring." };
   if (options.backend === "uring") {
     throw new IoBackendError(
       `The io_uring backend cannot be used: ${reason}. Use the portable one, or 'auto' to choose.`,

@@ -12,7 +12,7 @@ if (expected) {
   test("io_uring is available, as it should be on Linux", () => {
     try {
       const { io, note } = openIo({ backend: "uring", drive: "guest" });
-      expect(note).toBe("I/O backend: io_uring, guest drive.");
+      expect(note).toBe("I/O backend: io_uring.");
       io.stop(() => {});
     } catch (error) {
       throw new Error(
