@@ -1,6 +1,14 @@
 /** The commands around a real server process: signals, `development`, `benchmark`, `inspect`. */
 import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
-import { closeSync, copyFileSync, openSync, readdirSync, readSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { createClient } from "tigerbeetle-node";
@@ -81,6 +89,21 @@ describe("a running server", () => {
     expect(await run.ended).toEqual({ code: 0, signal: null });
     expect(run.output.out).toMatch(/^listening on 127\.0\.0\.1:\d+\n$/);
     expect(run.output.error).toMatch(/info +stopping$/m);
+  });
+
+  test("what npm runs is the server's own process", async () => {
+    const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as {
+      scripts: { pacioli: string };
+    };
+    const [node, script, ...rest] = scripts.pacioli.split(" ");
+    expect([node, rest]).toEqual(["node", []]);
+    const path = join(folder, "script.pacioli");
+    format(path);
+    const args = [script!, "start", "--addresses=0", "--development", path];
+    const run = watch(spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] }));
+    await run.listening();
+    run.child.kill("SIGTERM");
+    expect(await run.ended).toEqual({ code: 0, signal: null });
   });
 
   test("stops when npm, which started it, was ended", async () => {

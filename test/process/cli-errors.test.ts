@@ -105,6 +105,14 @@ test.each<[RegExp, ...string[]]>([
   expect(existsSync("x.pacioli")).toBe(false);
 });
 
+test("a clone that was not built says so", () => {
+  const clone = join(folder, "clone", "scripts");
+  mkdirSync(clone, { recursive: true });
+  copyFileSync(join("scripts", "pacioli.mjs"), join(clone, "pacioli.mjs"));
+  const result = shell(`exec '${process.execPath}' '${join(clone, "pacioli.mjs")}' version`);
+  expectRefusal(result, /is not built; run 'npm run build' first/);
+});
+
 test("format never overwrites", () => {
   for (const path of [copyOfPristine(), join(folder, "notes.txt")]) {
     if (!existsSync(path)) writeFileSync(path, "dear diary");
