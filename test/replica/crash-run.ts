@@ -14,6 +14,9 @@ import { Workload } from "./workload.ts";
 
 const accounts = 12;
 
+/** Rounds of requests in a life: many times what it takes to reach a crash. */
+const roundsMax = 4000;
+
 /** A client that seldom asks for anything new: its reply is old, and only the replies zone has it. */
 const idleClient = 5;
 
@@ -31,13 +34,29 @@ export interface CrashRunOptions {
   readonly crashes: number;
   /** Share of crashes that kill the process, and the disk lives on; in others the power is cut. */
   readonly kills?: number;
+  /** Share of the lives that end after a few writes: while the replica starts. Default 0.3. */
+  readonly short?: number;
+  /** Writes of such a life: fewer than this. Default 12. */
+  readonly shortWrites?: number;
+  /** Share of the rounds that end when nothing is in flight any more. Default 0.5. */
+  readonly quiet?: number;
+  /** Events of a request at most. Default 20. */
+  readonly eventsMax?: number;
+  /** A crash may leave garbage where a sector was being written. */
+  readonly garbage?: boolean;
+  /** Rounds of requests in the last life, which no crash ends. Default 0. */
+  readonly roundsLast?: number;
   readonly wrap?: (io: MemoryFileIo) => WrappedIo;
   /** Changes a replica before it is opened. */
   readonly onComposed?: (parts: ReplicaParts) => void;
+  /** Looks at what a crash left. */
+  readonly onCrash?: (left: MemoryFileIo) => void;
 }
 
 export class CrashRun {
   readonly judge = new Judge(accounts);
+  /** Crashes so far. */
+  crashes = 0;
   private readonly random: Prng;
   private readonly time = new TestTime();
   private readonly clients = [1, 2, 3, 4, idleClient].map((id) => new TestClient(id));
@@ -45,31 +64,49 @@ export class CrashRun {
 
   constructor(private readonly options: CrashRunOptions) {
     this.random = new Prng(options.seed);
-    this.workload = new Workload(options.seed, accounts);
+    this.workload = new Workload(options.seed, accounts, options.eventsMax);
   }
 
-  /** @throws {JudgementError} What the replica did wrong. */
-  run(): void {
-    const { crashes, kills = 0, seed } = this.options;
+  /**
+   * @returns The last incarnation, at rest.
+   * @throws {JudgementError} What the replica did wrong.
+   */
+  run(): Harness {
+    const { crashes, kills = 0, seed, garbage = false } = this.options;
     const { random } = this;
-    let io = formatMemoryFile(seed);
-    for (let crash = 1; crash <= crashes; crash += 1) {
-      io.crashAtWrite = io.writes + (random.chance(0.3) ? random.below(12) : random.below(170));
+    let io = formatMemoryFile(seed, { garbage });
+    while (this.crashes < crashes) {
+      io.crashAtWrite = io.writes + this.lifetime();
       const wrapped = this.options.wrap?.(io);
       this.live(wrapped ?? io);
       wrapped?.beforeCrash();
+      this.crashes += 1;
+      const next = seed + this.crashes;
       const killed = kills === 1 || (kills > 0 && random.chance(kills));
-      io = killed ? io.afterKill(seed + crash) : io.afterCrash(seed + crash);
+      io = killed ? io.afterKill(next) : io.afterCrash(next);
+      this.options.onCrash?.(io);
       this.time.now += BigInt(random.below(3)) * 700_000_000n;
     }
-    const last = this.prepareStart(this.options.wrap?.(io) ?? io);
-    this.start(last);
+    return this.liveLast(this.options.wrap?.(io) ?? io);
+  }
+
+  /** Writes up to the next crash. */
+  private lifetime(): number {
+    const { short = 0.3, shortWrites = 12 } = this.options;
+    return this.random.below(this.random.chance(short) ? shortWrites : 170);
+  }
+
+  private liveLast(io: SteppedIo): Harness {
+    const harness = this.prepareStart(io);
+    this.start(harness);
+    for (let round = 0; round < (this.options.roundsLast ?? 0); round += 1) this.round(harness);
     for (const client of this.clients) {
-      if (client.inFlight !== null) last.deliver(client.inFlight);
+      if (client.inFlight !== null) harness.deliver(client.inFlight);
     }
-    last.settle();
-    this.judge.takeReplies(last, this.clients);
-    this.judge.verify(last);
+    harness.settle();
+    this.judge.takeReplies(harness, this.clients);
+    this.judge.verify(harness);
+    return harness;
   }
 
   /** One incarnation, up to its crash. */
@@ -77,11 +114,13 @@ export class CrashRun {
     const harness = this.prepareStart(io);
     try {
       this.start(harness);
-      for (;;) this.round(harness);
+      for (let round = 0; round < roundsMax; round += 1) this.round(harness);
     } catch (error) {
       if (!(error instanceof Crash)) throw error;
       this.judge.takeReplies(harness, this.clients);
+      return;
     }
+    throw new JudgementError(`no crash in ${roundsMax} rounds: the replica does nothing any more`);
   }
 
   private prepareStart(io: SteppedIo): Harness {
@@ -105,7 +144,7 @@ export class CrashRun {
     for (const client of this.clients) this.ask(harness, client);
     this.time.now += BigInt(random.below(600_000_000));
     for (let tick = 0; tick < 11; tick += 1) harness.replica.tick();
-    if (random.chance(0.5)) harness.settle();
+    if (random.chance(this.options.quiet ?? 0.5)) harness.settle();
     else harness.pump(random.below(40));
     if (harness.fatal !== null) throw new JudgementError(harness.fatal);
     this.judge.takeReplies(harness, this.clients);

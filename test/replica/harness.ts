@@ -21,7 +21,7 @@ import { Superblock } from "../../src/wal/superblock.ts";
 import { frame, replyHeader } from "../../src/wire/header.ts";
 import { operationMutates } from "../../src/wire/operations.ts";
 import { ownRelease } from "../../src/wire/release.ts";
-import { MemoryFileIo } from "../wal/memory-file-io.ts";
+import { type Faults, MemoryFileIo } from "../wal/memory-file-io.ts";
 import type { Log } from "./log.ts";
 import { type ReusedMemory, ReusingIo } from "./reused-memory.ts";
 
@@ -257,6 +257,19 @@ export class Harness extends ReplicaHost {
     }
   }
 
+  /** A clean stop, as the server's. */
+  stop(): void {
+    let flushed = false;
+    this.replica.stop();
+    this.parts.journal.flush(() => {
+      flushed = true;
+    });
+    while (!flushed && this.stepped.step()) {
+      // Until the journal has landed.
+    }
+    if (!flushed) throw new Error("a clean stop hangs");
+  }
+
   /** Executes a read-only operation on the state as it is. Valid until the next call. */
   query(operation: number, body: Uint8Array): Uint8Array {
     const { stateMachine } = this.parts;
@@ -287,9 +300,9 @@ export class Harness extends ReplicaHost {
 }
 
 /** A file in memory, formatted. */
-export function formatMemoryFile(seed: number): MemoryFileIo {
+export function formatMemoryFile(seed: number, faults: Faults = {}): MemoryFileIo {
   formatted ??= formatOnce();
-  return formatted.clone(seed);
+  return formatted.clone(seed, faults);
 }
 
 let formatted: MemoryFileIo | null = null;
@@ -300,9 +313,9 @@ function formatOnce(): MemoryFileIo {
   return io;
 }
 
-export function formatThrough(io: SteppedIo, format: FormatOptions = tinyFormat): void {
+export function formatThrough(io: SteppedIo): void {
   let failed: string | null = "formatting did not finish";
-  formatDataFile(io, 0, format, ownRelease, (error) => {
+  formatDataFile(io, 0, tinyFormat, ownRelease, (error) => {
     failed = error === null ? null : error.message;
   });
   while (io.step()) {
