@@ -47,11 +47,18 @@ export function formatFacts(facts: readonly (readonly [string, string])[]): stri
   return `${facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")}\n`;
 }
 
-/** JSON with bigints as decimal strings: they may not fit a double. */
+/**
+ * JSON for programs: bigints as decimal strings, since they may not fit a double, and measured
+ * figures to three decimals, since the rest of their digits says nothing.
+ */
 export function formatJson(value: unknown): string {
   const text = JSON.stringify(
     value,
-    (_, item: unknown) => (typeof item === "bigint" ? item.toString() : item),
+    (_, item: unknown) => {
+      if (typeof item === "bigint") return item.toString();
+      if (typeof item === "number" && !Number.isInteger(item)) return Number(item.toFixed(3));
+      return item;
+    },
     2,
   );
   return `${text}\n`;

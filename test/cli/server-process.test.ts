@@ -225,12 +225,24 @@ describe("inspect", () => {
     }
     expect(pacioli(["inspect", "wal", loaded]).stdout).toMatch(/ createTransfers +64,384 /);
     expect(json("integrity", loaded).value).toMatchObject({
-      sound: true,
+      intact: true,
       damaged: [],
       problems: [],
     });
-    const superblock = json("superblock", loaded).value["current"];
-    expect(superblock).toMatchObject({ format: { cluster: "77", slotCount: 64 } });
+    expect(pacioli(["inspect", "integrity", loaded]).stdout).toMatch(
+      /^result +everything is intact$/m,
+    );
+    const superblock = json("superblock", loaded).value;
+    expect(superblock["copies"]).toHaveLength(4);
+    for (const copy of superblock["copies"] as unknown[]) {
+      expect(copy).toMatchObject({ state: "intact" });
+    }
+    expect(superblock["current"]).toMatchObject({ format: { cluster: "77", slotCount: 64 } });
+    const grid = json("grid", loaded).value;
+    expect(grid["blocksInUse"]).toBeGreaterThan(0);
+    expect(grid["tables"]).toContainEqual({ name: "accounts", rows: 501, blocks: 0 });
+    const slots = json("wal", loaded).value["slots"] as { prepare: { operation: string } | null }[];
+    expect(slots.some((slot) => slot.prepare?.operation === "createTransfers")).toBe(true);
   });
 
   function flipBit(path: string, offset: number): void {
@@ -262,7 +274,7 @@ describe("inspect", () => {
     expect(result.stdout).toMatch(name);
     expect(result.status).toBe(1);
     const { value } = json("integrity", path);
-    expect(value["sound"]).toBe(false);
+    expect(value["intact"]).toBe(false);
     expect(value["damaged"]).toHaveLength(1);
   });
 

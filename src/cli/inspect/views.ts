@@ -59,9 +59,13 @@ function identityFacts(content: SuperblockContent): [string, string][] {
 // ------------------------------------------------------------------------------------- superblock
 
 export function superblockView(superblock: SuperblockSummary): View {
-  const rows = superblock.copies.map((copy) => [
+  // The texts go on after "copy 2 …"; in a column of their own they begin with what matters.
+  const summaries = superblock.copies.map((copy) => {
+    return { ...copy, state: copy.state.replace(/^(is|has a|has) /, "") };
+  });
+  const rows = summaries.map((copy) => [
     `copy ${copy.copy}`,
-    copy.state.replace(/^is /, ""),
+    copy.state,
     copy.sequence === null ? "" : String(copy.sequence),
     copy.checksum ?? "",
   ]);
@@ -69,7 +73,7 @@ export function superblockView(superblock: SuperblockSummary): View {
   const { current } = superblock;
   const json = {
     error: superblock.error,
-    copies: superblock.copies,
+    copies: summaries,
     current: current === null ? null : superblockJson(current),
     damaged: superblock.damaged,
   };
@@ -92,24 +96,34 @@ const operationNames = new Map<number, string>(
   Object.entries(Operation).map(([name, number]) => [number, name]),
 );
 
+function operationName(operation: number): string {
+  return operationNames.get(operation) ?? String(operation);
+}
+
+function logText({ checkpointOp, opHead }: JournalSummary): string {
+  switch (opHead - checkpointOp) {
+    case 0:
+      return `ends at the checkpoint, op ${checkpointOp}`;
+    case 1:
+      return `op ${opHead} follows the checkpoint`;
+    default:
+      return `ops ${checkpointOp + 1} to ${opHead} follow the checkpoint`;
+  }
+}
+
 function journalFacts(journal: JournalSummary): [string, string][] {
-  const { checkpointOp, opHead } = journal;
-  return [
-    [
-      "log",
-      opHead > checkpointOp
-        ? `ops ${checkpointOp + 1} to ${opHead} follow the checkpoint`
-        : `ends at the checkpoint, op ${checkpointOp}`,
-    ],
-    ["committed", `op ${journal.commitKnown} or later`],
-    ...(journal.headUncertain
-      ? ([["head", "uncertain: a newer op may have been lost"]] as [string, string][])
-      : []),
-    ...(journal.fatal === null
-      ? []
-      : ([["start", `would refuse: ${journal.fatal}`]] as [string, string][])),
-    ...journal.notes.map((note): [string, string] => ["note", note]),
-  ];
+  const facts: [string, string][] = [];
+  // Where a start would refuse, there is no end of the log to tell.
+  if (journal.fatal === null) facts.push(["log", logText(journal)]);
+  facts.push(["committed", `op ${journal.commitKnown} or later`]);
+  if (journal.headUncertain) facts.push(["head", "uncertain: a newer op may have been lost"]);
+  facts.push(...startFacts(journal));
+  for (const note of journal.notes) facts.push(["note", note]);
+  return facts;
+}
+
+function startFacts({ fatal }: JournalSummary): [string, string][] {
+  return fatal === null ? [] : [["start", `would refuse: ${fatal}`]];
 }
 
 export function journalView(journal: JournalSummary): View {
@@ -123,7 +137,7 @@ export function journalView(journal: JournalSummary): View {
         String(header.op),
         String(slot.slot),
         slot.decision,
-        operationNames.get(header.operation) ?? String(header.operation),
+        operationName(header.operation),
         formatCount(header.size),
         String(header.view),
         String(header.commit),
@@ -138,7 +152,12 @@ export function journalView(journal: JournalSummary): View {
     (empty === 0
       ? ""
       : `${formatCount(empty)} of ${formatCount(journal.slots.length)} slots empty\n`);
-  return { json: journal, text };
+  const headerJson = (header: HeaderSummary | null): unknown =>
+    header === null ? null : { ...header, operation: operationName(header.operation) };
+  const slots = journal.slots.map((slot) => {
+    return { ...slot, header: headerJson(slot.header), prepare: headerJson(slot.prepare) };
+  });
+  return { json: { ...journal, slots }, text };
 }
 
 // ---------------------------------------------------------------------------------------- replies
@@ -179,18 +198,35 @@ export function gridView(grid: GridContent): View {
     table.blocks === 0 ? "" : formatCount(table.blocks),
   ]);
   return {
-    json: { digest, ...summary },
+    json: gridJson(grid),
     text: `${facts}\n${formatTable(["table", "rows", "full blocks"], rows)}`,
   };
 }
 
-function gridBlocks(grid: GridContent): string {
-  const { blocksAcquired, blocksReleased, blocksHigh } = grid.summary;
+function gridBlocks({ summary }: GridContent): string {
+  const used = summary.blocksAcquired - summary.blocksReleased;
+  if (summary.blocksHigh === 0) return "no blocks in use";
   return (
-    `${formatCount(blocksAcquired - blocksReleased)} in use ` +
-    `(${formatBytes((blocksAcquired - blocksReleased) * blockSize)}), ` +
-    `${formatCount(blocksReleased)} to be freed, ${formatCount(blocksHigh)} in the file`
+    `${formatCount(used)} blocks in use (${formatBytes(used * blockSize)}), ` +
+    `${formatCount(summary.blocksReleased)} to be freed, ${formatCount(summary.blocksHigh)} in the file`
   );
+}
+
+/** Without what a running engine counts: at rest that is zero. */
+function gridJson({ digest, summary }: GridContent): unknown {
+  const { checkpointOp, blocksAcquired, blocksReleased, blocksHigh } = summary;
+  const { pageBlocks, pagesLive, tables } = summary;
+  return {
+    digest,
+    checkpointOp,
+    blockSize,
+    blocksInUse: blocksAcquired - blocksReleased,
+    blocksToBeFreed: blocksReleased,
+    blocksInFile: blocksHigh,
+    pageBlocks,
+    pagesLive,
+    tables,
+  };
 }
 
 // -------------------------------------------------------------------------------- summary, damage
@@ -239,7 +275,7 @@ export function summaryView(all: Everything): View {
         notes: all.journal.notes,
       },
       repliesUsed: used,
-      grid: typeof grid === "string" ? { error: grid } : { digest: grid.digest, ...grid.summary },
+      grid: typeof grid === "string" ? { error: grid } : gridJson(grid),
       damaged,
     },
     text: facts + damageText(damaged),
@@ -255,7 +291,7 @@ export function damageText(damaged: readonly Damage[]): string {
     damage.what,
     damage.serious ? "data may be lost" : "heals at the next start",
   ]);
-  return `\nDAMAGE\n${formatTable(["place", "offset", "what", "consequence"], rows)}`;
+  return `\nDAMAGE\n${formatTable(["place", "byte offset", "what", "consequence"], rows)}`;
 }
 
 export function blockDamage(layout: DataFileLayout, block: DamagedBlock): Damage {
@@ -269,8 +305,8 @@ export function integrityView(
   damaged: readonly Damage[],
 ): View {
   const { problems } = grid;
-  const sound = damaged.length === 0 && problems.length === 0 && journal.fatal === null;
   const places = damaged.length + problems.length;
+  const intact = places === 0 && journal.fatal === null;
   const facts = formatFacts([
     ["checked", "superblock, journal, client replies"],
     [
@@ -278,17 +314,12 @@ export function integrityView(
       `${formatCount(grid.blocksRead)} blocks of rows and pages read, ${formatCount(grid.blocksInUse)} in use`,
     ],
     ...problems.map((problem): [string, string] => ["contradiction", problem]),
-    ...journalFacts(journal).filter(([name]) => name === "start"),
-    [
-      "result",
-      sound
-        ? "everything is sound"
-        : `${places} ${places === 1 ? "place is" : "places are"} damaged`,
-    ],
+    ...startFacts(journal),
+    ["result", intact ? "everything is intact" : damagedPlaces(places)],
   ]);
   return {
     json: {
-      sound,
+      intact,
       checkpointOp: grid.checkpointOp,
       blocksRead: grid.blocksRead,
       blocksInUse: grid.blocksInUse,
@@ -298,4 +329,15 @@ export function integrityView(
     },
     text: facts + damageText(damaged),
   };
+}
+
+function damagedPlaces(places: number): string {
+  switch (places) {
+    case 0:
+      return "no place is damaged, but the parts do not belong together";
+    case 1:
+      return "1 place is damaged";
+    default:
+      return `${formatCount(places)} places are damaged`;
+  }
 }
