@@ -1,10 +1,13 @@
 /** Options of a running server that several commands share. */
-import { choice, flag, onOff, size } from "./options.ts";
+import { CommandError } from "./command-error.ts";
+import { choice, flag, type OptionValues, onOff, size } from "./options.ts";
+import type { SocketAddress } from "./values.ts";
 
 export const logLevels = ["error", "warn", "info", "debug"] as const;
 const backends = ["auto", "uring", "portable"] as const;
 
-export const serverOptions = {
+/** Of every server. */
+export const commonOptions = {
   backend: choice(backends, {
     help: "How files and sockets are driven; auto takes io_uring where the kernel allows it",
     initial: "auto",
@@ -17,6 +20,12 @@ export const serverOptions = {
     help: "Let waiting requests share a journal write",
     initial: true,
   }),
+  "log-level": choice(logLevels, { help: "Least severe messages to print", initial: "info" }),
+};
+
+/** Of a server that is not made for trying things. */
+export const startOptions = {
+  ...commonOptions,
   development: flag("Small caches, for little memory"),
   "cache-grid": size({
     help: "Memory for blocks read from the data file",
@@ -25,7 +34,26 @@ export const serverOptions = {
     max: 2 ** 32,
     defaultText: "128MiB; with --development 16MiB",
   }),
-  "log-level": choice(logLevels, { help: "Least severe messages to print", initial: "info" }),
 };
 
 export type LogLevel = (typeof logLevels)[number];
+
+/** What the common options say, as the server takes it. */
+export function commonSettings(values: OptionValues<typeof commonOptions>) {
+  return {
+    backend: values.backend,
+    drive: "owned",
+    directIo: values["direct-io"],
+    grouping: values["request-grouping"],
+  } as const;
+}
+
+/** @throws {CommandError} */
+export function oneAddress(list: readonly SocketAddress[]): SocketAddress {
+  if (list.length !== 1) {
+    throw new CommandError(
+      `${list.length} addresses are given, but a cluster has one replica today; give one.`,
+    );
+  }
+  return list[0]!;
+}

@@ -168,7 +168,10 @@ describe("mistakes", () => {
       "--cache-grid must be a size such as 256MiB or 1GiB (units: KiB, MiB, GiB, TiB), not 'lots'.",
     ],
     [["development", "--port=1", "--addresses=2"], "give --port or --addresses, not both."],
-    [["development", "--addresses=1,2"], "a development server has one address, not 2."],
+    [
+      ["development", "--addresses=1,2"],
+      "2 addresses are given, but a cluster has one replica today; give one.",
+    ],
     [
       ["development", "x.pacioli"],
       "development takes no arguments, but 'x.pacioli' is given; options start with '--'.",

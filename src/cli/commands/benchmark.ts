@@ -2,6 +2,7 @@
 
 import { randomInt } from "node:crypto";
 import { tmpdir } from "node:os";
+import { clientsMaxLimit } from "../../core/limits.ts";
 import { processUsage } from "../benchmark/process-usage.ts";
 import {
   complaint,
@@ -14,19 +15,10 @@ import { Runner, type RunOptions, type RunResult } from "../benchmark/runner.ts"
 import { startTemporaryServer, type TemporaryServer } from "../benchmark/temporary-server.ts";
 import { defineCommand, type Terminal } from "../command.ts";
 import { CommandError } from "../command-error.ts";
-import {
-  addresses,
-  choice,
-  flag,
-  integer,
-  type OptionValues,
-  onOff,
-  text,
-  u128,
-} from "../options.ts";
+import { addresses, choice, flag, integer, type OptionValues, text, u128 } from "../options.ts";
 import { userPath } from "../paths.ts";
 import { Progress } from "../progress.ts";
-import { serverOptions } from "../server-options.ts";
+import { commonOptions, oneAddress } from "../server-options.ts";
 
 /** With small batches a transfer takes as long as a batch: fewer of them tell as much. */
 const smallBatch = 100;
@@ -73,16 +65,13 @@ const options = {
     defaultText: "the system's",
   }),
   development: flag("Format and start the temporary server with --development"),
-  backend: serverOptions.backend,
-  "direct-io": serverOptions["direct-io"],
-  "request-grouping": onOff({
-    help: "Let waiting requests share a journal write",
-    initial: true,
-  }),
+  backend: commonOptions.backend,
+  "direct-io": commonOptions["direct-io"],
+  "request-grouping": commonOptions["request-grouping"],
   "clients-max": integer({
     help: "Format the temporary data file for so many sessions",
     min: 1,
-    max: 4096,
+    max: clientsMaxLimit,
     defaultText: "the server's",
   }),
   json: flag("One JSON object instead of text"),
@@ -147,14 +136,10 @@ export const benchmarkCommand = defineCommand({
         `--${misplaced} says how a temporary server is made; it does not go with --addresses.`,
       );
     }
-    if (values.addresses.length !== 1) {
-      throw new CommandError(
-        `${values.addresses.length} addresses are given, but a cluster has one replica today; give one.`,
-      );
-    }
+    const address = oneAddress(values.addresses);
     // Ids that no earlier run against this server can have used.
     const idSpace = Date.now() * 1000 + randomInt(1000);
-    const runOptions = { ...load, address: values.addresses[0]!, idSpace };
+    const runOptions = { ...load, address, idSpace };
     return finish(await measure(runOptions, undefined, terminal), values.json, terminal);
   },
 });

@@ -1,23 +1,28 @@
 /** `pacioli development`, what `npm start` runs: a ledger to try things with, made when missing. */
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
+import { clientReleaseMax, clientReleaseMin, releaseText } from "../../wire/release.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../command-error.ts";
 import { formatDataFile } from "../format-file.ts";
 import { addresses, integer, text } from "../options.ts";
 import { projectRoot, userPath } from "../paths.ts";
 import { serve } from "../serve.ts";
-import { serverOptions } from "../server-options.ts";
-import { defaultHost, defaultPort } from "../values.ts";
+import { commonOptions, commonSettings, oneAddress } from "../server-options.ts";
+import { defaultHost, defaultPort, formatAddress } from "../values.ts";
 
-function hint(port: number): string {
+const clientReleases = `${releaseText(clientReleaseMin)} to ${releaseText(clientReleaseMax)}`;
+
+/** @param address - As clients take it: a port alone is one of this machine's. */
+function hint(address: string): string {
+  const argument = address === String(defaultPort) ? "" : ` ${address}`;
   return `
 This is a development server: cluster 0, small caches, its data in one file.
 Stop it with Ctrl-C. Try it from another terminal, in ${projectRoot}:
 
-  node examples/first-transfer.mjs${port === defaultPort ? "" : ` ${port}`}
+  node examples/first-transfer.mjs${argument}
 
-or with any official TigerBeetle client of release 0.17: cluster id 0, address ${port}.
+or with an official TigerBeetle client of release ${clientReleases}: cluster id 0, address ${address}.
 `;
 }
 
@@ -31,10 +36,7 @@ export const developmentCommand = defineCommand({
     port: integer({ help: "Port on 127.0.0.1", min: 0, max: 65_535, initial: defaultPort }),
     addresses: addresses({ help: "Listen there instead: IP:PORT or [IPv6]:PORT" }),
     file: text({ help: "Data file", placeholder: "PATH", initial: "data/development.pacioli" }),
-    backend: serverOptions.backend,
-    "direct-io": serverOptions["direct-io"],
-    "request-grouping": serverOptions["request-grouping"],
-    "log-level": serverOptions["log-level"],
+    ...commonOptions,
   },
   positionals: [],
   examples: [
@@ -46,10 +48,9 @@ export const developmentCommand = defineCommand({
     if (values.addresses !== undefined && parsed.given.has("port")) {
       throw new CommandError("give --port or --addresses, not both.");
     }
-    const list = values.addresses ?? [{ host: defaultHost, port: values.port }];
-    if (list.length !== 1) {
-      throw new CommandError(`a development server has one address, not ${list.length}.`);
-    }
+    const { host, port } = oneAddress(
+      values.addresses ?? [{ host: defaultHost, port: values.port }],
+    );
     const path = userPath(values.file);
     if (!existsSync(path)) {
       makeFolder(dirname(path));
@@ -63,22 +64,22 @@ export const developmentCommand = defineCommand({
       });
       terminal.error(`formatted '${path}'\n`);
     }
-    const { host, port } = list[0]!;
     return serve(
       {
         path,
         host,
         port,
-        backend: values.backend,
-        drive: "owned",
-        directIo: values["direct-io"],
-        grouping: values["request-grouping"],
+        ...commonSettings(values),
         development: true,
         cacheGridBytes: undefined,
       },
       values["log-level"],
       terminal,
-      (listeningPort) => terminal.out(hint(listeningPort)),
+      (listening) => {
+        const local = host === defaultHost;
+        const address = local ? String(listening) : formatAddress({ host, port: listening });
+        terminal.out(hint(address));
+      },
     );
   },
 });

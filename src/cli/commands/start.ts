@@ -1,10 +1,9 @@
 /** `pacioli start`: runs the replica of one data file in the foreground. */
 import { defineCommand } from "../command.ts";
-import { CommandError } from "../command-error.ts";
 import { addresses } from "../options.ts";
 import { userPath } from "../paths.ts";
 import { serve } from "../serve.ts";
-import { serverOptions } from "../server-options.ts";
+import { commonSettings, oneAddress, startOptions } from "../server-options.ts";
 
 export const startCommand = defineCommand({
   name: "start",
@@ -18,7 +17,7 @@ export const startCommand = defineCommand({
       help: "PORT, IP, IP:PORT or [IPv6]:PORT of every replica, with commas between; port 0 picks a free one",
       required: true,
     }),
-    ...serverOptions,
+    ...startOptions,
   },
   positionals: ["FILE"],
   examples: [
@@ -27,21 +26,13 @@ export const startCommand = defineCommand({
     "pacioli start --addresses=[::1]:3001 --backend=portable --direct-io=off ledger.pacioli",
   ],
   async run(values, [file], terminal) {
-    if (values.addresses.length !== 1) {
-      throw new CommandError(
-        `${values.addresses.length} addresses are given, but a cluster has one replica today; give one.`,
-      );
-    }
-    const { host, port } = values.addresses[0]!;
+    const { host, port } = oneAddress(values.addresses);
     return serve(
       {
         path: userPath(file!),
         host,
         port,
-        backend: values.backend,
-        drive: "owned",
-        directIo: values["direct-io"],
-        grouping: values["request-grouping"],
+        ...commonSettings(values),
         development: values.development,
         cacheGridBytes: values["cache-grid"],
       },
