@@ -28,10 +28,11 @@ import { beginHeader, resealHeader, sealHeader } from "../wire/build.ts";
 import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts";
 import { Operation, pulseExpiryMax } from "../wire/operations.ts";
 import type { Checkpointer } from "./checkpointer.ts";
-import { type ClientBus, ClientPort } from "./client-port.ts";
+import { ClientPort } from "./client-port.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { Executor } from "./executor.ts";
 import { Pipeline, type PipelineEntry } from "./pipeline.ts";
+import type { ReplicaBus } from "./replica-bus.ts";
 import { replyBytesMax } from "./reply-bound.ts";
 import { judgeRequest, Verdict } from "./request-checks.ts";
 import { operationOf, type PendingPrepare, RequestQueue, writePrepare } from "./request-queue.ts";
@@ -53,7 +54,7 @@ export interface ReplicaOptions {
   readonly stateMachine: StateMachine;
   readonly sessions: ClientSessions;
   readonly checkpointer: Checkpointer;
-  readonly bus: ClientBus;
+  readonly bus: ReplicaBus;
   /** For requests and prepares. */
   readonly pool: MessagePool;
   readonly replyPool: MessagePool;

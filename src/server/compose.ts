@@ -3,10 +3,10 @@
  * tests and the simulator with theirs. Nothing here opens a file or a socket.
  */
 import { Checkpointer } from "../consensus/checkpointer.ts";
-import type { ClientBus } from "../consensus/client-port.ts";
 import { ClientSessions } from "../consensus/client-sessions.ts";
 import type { ReplicaParts } from "../consensus/open-replica.ts";
 import { Replica } from "../consensus/replica.ts";
+import type { ReplicaBus } from "../consensus/replica-bus.ts";
 import {
   clientsMaxLimit,
   headerSize,
@@ -65,7 +65,7 @@ export interface ComposeOptions {
   /** Opened. */
   readonly superblock: Superblock;
   /** Makes the bus, given the pool that it receives into and who handles its messages. */
-  readonly createBus: (pool: MessagePool, replica: () => Replica) => ClientBus;
+  readonly createBus: (pool: MessagePool, replica: () => Replica) => ReplicaBus;
   readonly memory: MemoryOptions;
   readonly grouping: boolean;
   readonly allocateWords: (count: number) => Uint32Array;

@@ -149,6 +149,7 @@ export class ReplicaHost {
       createBus: () => ({
         sendToClient: (_words, _at, message) => this.onReply(message),
         sendOn: (_connection, message) => this.onEviction(message),
+        sendToReplica: () => false,
         relieve: () => {},
       }),
       memory: this.options.memory ?? tinyMemory,
