@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
+import { clientReleaseMax, clientReleaseMin, releaseText } from "../../src/wire/release.ts";
 
 const names = ["format", "start", "development", "inspect", "benchmark", "version"];
 
@@ -100,6 +101,16 @@ describe("versions", () => {
     const json = JSON.parse((await pacioli("version", "--json")).out) as Record<string, unknown>;
     expect(json["version"]).toBe(version);
     expect(json["clients"]).toEqual({ min: "0.16.4", max: "0.17.9" });
+  });
+
+  test("the pages for newcomers name the releases of clients that are served", () => {
+    const range = `${releaseText(clientReleaseMin)} to ${releaseText(clientReleaseMax)}`;
+    for (const page of ["README.md", "CHANGELOG.md"]) {
+      const text = readFileSync(page, "utf8");
+      expect(text, page).toContain(range);
+      const others = text.replaceAll(range, "").match(/\b0\.1[67](\.\d+)?\b/g);
+      expect(others, page).toBe(null);
+    }
   });
 });
 
