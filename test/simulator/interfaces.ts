@@ -19,8 +19,6 @@ export interface LoadOptions {
   readonly clientsMax: number;
   /** Endpoints 0 … clients − 1 that send requests; may be more than `clientsMax`. */
   readonly clients: number;
-  /** Requests after which the load is content; the safety phase ends no later than that. */
-  readonly requests: number;
   /** Accounts that the workload works on, roughly. */
   readonly accounts: number;
   /** Events of a request at most. */
@@ -41,6 +39,11 @@ export interface World {
   readonly replicaTotal: number;
   /** Microseconds since the start; never goes back. */
   readonly nowUs: number;
+  /**
+   * The log is as long as this seed wants it: no new requests from here on, only repeats of those
+   * that wait for an answer. Becomes true once, in either phase.
+   */
+  readonly enough: boolean;
 
   /**
    * The random stream of this name: the same for one seed whatever other streams draw. Ask once and
@@ -131,8 +134,8 @@ export interface Load {
   readonly idle: boolean;
   /**
    * The liveness phase begins: faults have ended on the core, and everything that is asked must be
-   * answered. No new requests after `options.requests`; repeats go on. The world fails the seed if
-   * `idle` does not become true within a bound of simulated time.
+   * answered. New requests go on until `World.enough`, repeats until they are answered. The world
+   * fails the seed if `idle` does not become true then within a bound of simulated time.
    */
   onHealed(): void;
   /**
