@@ -82,6 +82,8 @@ void export_system(Napi::Env env, Napi::Object exports) {
   exports.Set("fileSize", Napi::Function::New<with_file<int64_t, file_size>>(env, "fileSize"));
   exports.Set("fileProbeDirect",
               Napi::Function::New<with_file<int, file_probe_direct>>(env, "fileProbeDirect"));
+  exports.Set("fileDropCached",
+              Napi::Function::New<with_file<int, file_drop_cached>>(env, "fileDropCached"));
   exports.Set("filePreallocate", Napi::Function::New<preallocate>(env, "filePreallocate"));
 
   // The clocks answer through two words that both sides see.

@@ -76,4 +76,13 @@ int file_probe_direct(int fd) {
   return error;
 }
 
+int file_drop_cached(int fd) {
+#if defined(__linux__)
+  return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+#else
+  static_cast<void>(fd);
+  return -EOPNOTSUPP;
+#endif
+}
+
 }  // namespace pacioli

@@ -20,4 +20,9 @@ int64_t file_size(int fd);
 // opened for Direct I/O and the file system serves it; an empty file serves too.
 int file_probe_direct(int fd);
 
+// Takes the file's pages out of the page cache as far as they are clean and nobody uses them. Where
+// a page is cached, Linux makes a direct write that must not wait (io_uring's first attempt) fail,
+// and a thread of the kernel's does it later. 0, or why the advice was refused.
+int file_drop_cached(int fd);
+
 }  // namespace pacioli

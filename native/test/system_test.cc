@@ -1,6 +1,7 @@
 // Memory, files and clocks.
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -106,6 +107,30 @@ TEST(file_direct, "the probe reads a sector") {
   EXPECT(file_preallocate(file.fd(), 8192) == 0);
   EXPECT(file_probe_direct(file.fd()) == 0);
   EXPECT(file_probe_direct(-1) == -EBADF);
+}
+
+TEST(file_cache, "pages that were written back leave the page cache, and nothing else changes") {
+  test::TemporaryFile file(0);
+  std::vector<char> bytes(16 * page_size, 'x');
+  EXPECT(pwrite(file.fd(), bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  const auto cached = [&] {
+    void* mapped = mmap(nullptr, bytes.size(), PROT_READ, MAP_SHARED, file.fd(), 0);
+    EXPECT(mapped != MAP_FAILED);
+    std::vector<unsigned char> pages(16);
+    EXPECT(mincore(mapped, bytes.size(), pages.data()) == 0);
+    EXPECT(munmap(mapped, bytes.size()) == 0);
+    int count = 0;
+    for (const unsigned char page : pages) count += page & 1;
+    return count;
+  };
+  EXPECT(cached() == 16);
+  EXPECT(fdatasync(file.fd()) == 0);
+  EXPECT(file_drop_cached(file.fd()) == 0);
+  EXPECT(cached() == 0);
+  std::vector<char> again(bytes.size());
+  EXPECT(pread(file.fd(), again.data(), again.size(), 0) == static_cast<ssize_t>(again.size()));
+  EXPECT(again == bytes);
+  EXPECT(file_drop_cached(-1) == -EBADF);
 }
 
 TEST(clocks, "clocks tell the time and go forward") {

@@ -54,6 +54,7 @@ export interface NativeAddon {
   filePreallocate(fd: number, sizeBytes: number): number;
   fileSize(fd: number): number;
   fileProbeDirect(fd: number): number;
+  fileDropCached(fd: number): number;
 
   /** Linux only, all below. */
   ringProbe?(): NativeRingProbe;

@@ -72,7 +72,12 @@ export function openDataFile(path: string, options: DataFileOptions): DataFile {
     }
     if (options.create !== undefined) create(path, fd, options.create, device);
     const sizeBytes = size(path, fd);
-    if (options.directIo) probeDirect(path, fd);
+    if (options.directIo) {
+      probeDirect(path, fd);
+      // What formatted, copied or inspected the file may have gone through the page cache, where it
+      // would stand in the way of every first direct write. Advice: refused, it costs speed alone.
+      loadAddon()?.fileDropCached(fd);
+    }
     return { path, fd, sizeBytes, directIo: options.directIo, readOnly };
   } catch (error) {
     if (creates) rmSync(path, { force: true });
