@@ -287,6 +287,11 @@ export class Journal {
     this.checkpointOp = op;
   }
 
+  /** Op of the durable checkpoint: the journal may have forgotten what lies at or below it. */
+  get checkpointed(): number {
+    return this.checkpointOp;
+  }
+
   /** Highest op that fits without overwriting a live one. */
   get opMax(): number {
     return this.checkpointOp + this.slotCount;
