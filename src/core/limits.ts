@@ -39,6 +39,12 @@ export const replyBodyKeptMax = 245_728;
 /** Room for one kept reply (header and body), in memory and in the replies zone. Bytes. */
 export const replySlotSize = 256 * 1024;
 
+/** Headers of the log's end that a view change makes durable: a pipeline, one more, two older. */
+export const viewHeadersMax = pipelinePrepareMax + 3;
+
+/** What all replicas agree on at a checkpoint, in the superblock and in `view` messages. Bytes. */
+export const checkpointStateSize = 1024;
+
 /** Voting replicas, and standbys beside them. */
 export const replicasMax = 6;
 export const standbysMax = 6;

@@ -10,7 +10,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { defineLayout } from "../core/layout.ts";
-import { headerSize, pipelinePrepareMax } from "../core/limits.ts";
+import { checkpointStateSize, headerSize, viewHeadersMax } from "../core/limits.ts";
 import { u64ReadNumber, u64WriteNumber } from "../core/u128.ts";
 import { checksum, checksumMatches } from "../native/checksum.ts";
 import {
@@ -27,11 +27,7 @@ import {
   writeRootPrepare,
 } from "./headers.ts";
 
-/** Headers of the log's end that a view change makes durable: a pipeline, one more, two older. */
-export const viewHeadersMax = pipelinePrepareMax + 3;
-
-/** Bytes of the checkpoint state, and of the part in it that belongs to the storage layer. */
-export const checkpointStateSize = 1024;
+/** The part of the checkpoint state that belongs to the storage layer. Bytes. */
 export const storageRootSize = 640;
 export const checkpointStateWords = checkpointStateSize / 4;
 export const storageRootWords = storageRootSize / 4;

@@ -16,7 +16,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { DataFileError, DataFileErrorCode } from "../core/data-file-error.ts";
-import { headerSize } from "../core/limits.ts";
+import { headerSize, viewHeadersMax } from "../core/limits.ts";
 import { u64ReadNumber, u64WriteNumber, u128Copy, u128Equal } from "../core/u128.ts";
 import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
 import {
@@ -37,7 +37,6 @@ import {
   sealSuperblock,
   storageRootWords,
   superblockLayout,
-  viewHeadersMax,
 } from "./superblock-layout.ts";
 import { chooseSuperblock, superblockUpdateQuorum } from "./superblock-quorum.ts";
 

@@ -1,12 +1,19 @@
 /**
  * Headers of the messages between replicas: layouts of their 128 command-specific bytes (after the
  * frame of header.ts). They follow protocol/wire.md §11 where that has the same message; sizes and
- * bodies are stated at each. Everything that is not named is zero and checked.
+ * bodies are stated at each. Everything that is not named is zero and checked, the frame's release
+ * included.
  *
  * Ops fit 53 bits; timestamps are 64-bit nanoseconds in two words.
  */
 import { defineLayout } from "../core/layout.ts";
-import { headerSize } from "../core/limits.ts";
+import {
+  blockSize,
+  checkpointStateSize,
+  headerSize,
+  pipelinePrepareMax,
+  viewHeadersMax,
+} from "../core/limits.ts";
 
 /** Sent to every replica, at start and then periodically. No body. */
 export const pingHeader = defineLayout(
@@ -188,7 +195,7 @@ export const blockHeader = defineLayout(
 );
 
 /** Headers in a join_view: as many as may be uncommitted, and the one before. */
-export const joinHeadersMax = 9;
+export const joinHeadersMax = pipelinePrepareMax + 1;
 
 /** Headers in one `headers` message. */
 export const headersMax = 64;
@@ -196,6 +203,9 @@ export const headersMax = 64;
 /** Block requests in one `get_blocks`. */
 export const blockRequestsMax = 4;
 
-/** Bytes of the largest join_view and headers messages. */
+/** Bytes of the largest messages with a body, and of `block`. */
 export const joinViewSizeMax = headerSize * (1 + joinHeadersMax);
+export const viewSizeMax = headerSize * (1 + viewHeadersMax) + checkpointStateSize;
 export const headersSizeMax = headerSize * (1 + headersMax);
+export const getBlocksSizeMax = headerSize + blockRequestsMax * blockRequest.size;
+export const blockMessageSize = headerSize + blockSize;

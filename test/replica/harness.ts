@@ -140,18 +140,19 @@ export class ReplicaHost {
 
   private compose(superblock: Superblock): void {
     const { gridAt } = new DataFileLayout(superblock.formatOptions);
+    const bus = {
+      sendToClient: (_words: Uint32Array, _at: number, message: Message) => this.onReply(message),
+      sendOn: (_connection: Connection, message: Message) => this.onEviction(message),
+      sendToReplica: () => false,
+      relieve: () => {},
+    };
     this.parts = composeReplica({
       io: this.io,
       file: this.file,
       fileSize: memoryFileSize,
       time: this.time,
       superblock,
-      createBus: () => ({
-        sendToClient: (_words, _at, message) => this.onReply(message),
-        sendOn: (_connection, message) => this.onEviction(message),
-        sendToReplica: () => false,
-        relieve: () => {},
-      }),
+      createBus: () => bus,
       memory: this.options.memory ?? tinyMemory,
       grouping: this.options.grouping ?? true,
       allocateWords: (count) => this.allocateWords(count),
