@@ -258,4 +258,3 @@ export class Execution {
     if (first !== undefined) first.pool.unref(first);
   }
 }
-

@@ -55,7 +55,8 @@ export class HeaderChain {
    * @param at - Index of its first word.
    */
   accept(op: number, words: Uint32Array, at: number): boolean {
-    if (op !== this.next || !u128Equal(words, at + frame.word.checksum, this.wanted, 0)) return false;
+    if (op !== this.next || !u128Equal(words, at + frame.word.checksum, this.wanted, 0))
+      return false;
     const { journal } = this.state;
     if (op > journal.checkpointed && op <= journal.opMax) journal.installHeader(words, at);
     u128Copy(this.wanted, 0, words, at + prepareHeader.word.parent);

@@ -169,7 +169,8 @@ export class LogRepair {
   /** The header of a prepare that arrived: true when it is one that the log wants here. */
   wants(op: number, message: Message): boolean {
     const { journal } = this.state;
-    if (!this.state.hasLog || !this.options.chain.trusts(op) || journal.hasPrepare(op)) return false;
+    if (!this.state.hasLog || !this.options.chain.trusts(op) || journal.hasPrepare(op))
+      return false;
     if (!journal.canWrite(op)) return false;
     const at = journal.headerAt(op);
     for (let word = 0; word < 4; word += 1) {
@@ -186,7 +187,8 @@ export class LogRepair {
     let accepted = false;
     for (let index = 0; index < count; index += 1) {
       const at = bodyHeaderAt(index);
-      if (chain.accept(u64ReadNumber(words, at + prepareHeader.word.op), words, at)) accepted = true;
+      if (chain.accept(u64ReadNumber(words, at + prepareHeader.word.op), words, at))
+        accepted = true;
     }
     if (!accepted) return;
     this.headersUntil = 0;

@@ -172,7 +172,10 @@ export class PeerPort {
     let count = 0;
     for (let op = opMax; op >= opMin && count < headersMax && journal.hasHeader(op); op -= 1) {
       const from = journal.headerAt(op);
-      message.words.set(journal.headers.subarray(from, from + headerWords), headerWords * (1 + count));
+      message.words.set(
+        journal.headers.subarray(from, from + headerWords),
+        headerWords * (1 + count),
+      );
       count += 1;
     }
     if (count === 0) {

@@ -102,7 +102,6 @@ export class Replica extends ReplicaState {
     this.sessions = options.sessions;
     this.stateMachine = stateMachine;
     this.requestSizeMax = options.requestSizeMax;
-    const state = this;
     const { cache } = this;
     this.port = new ClientPort(options, this);
     this.peers = new PeerPort(this, bus, options.replyPool);
@@ -112,7 +111,7 @@ export class Replica extends ReplicaState {
     this.executor = this.createExecutor(options);
     const appender = new Appender(options.journal, (prepare) => this.onDurable(prepare));
     this.execution = new Execution({
-      state,
+      state: this,
       chain,
       cache,
       executor: this.executor,
@@ -124,7 +123,7 @@ export class Replica extends ReplicaState {
       onFatal,
     });
     this.primary = new Primary({
-      state,
+      state: this,
       stateMachine,
       checkpointer,
       cache,
@@ -141,7 +140,7 @@ export class Replica extends ReplicaState {
       onAbdicate: () => this.viewChange.vote(),
     });
     this.viewChange = new ViewChange({
-      state,
+      state: this,
       chain,
       peers,
       prng,
@@ -152,7 +151,7 @@ export class Replica extends ReplicaState {
       onFatal,
     });
     this.repair = new LogRepair({
-      state,
+      state: this,
       chain,
       cache,
       peers,
@@ -163,7 +162,7 @@ export class Replica extends ReplicaState {
       onHeaders: () => this.execution.drain(),
     });
     this.backup = new Backup({
-      state,
+      state: this,
       chain,
       cache,
       appender,
@@ -198,12 +197,18 @@ export class Replica extends ReplicaState {
    * Takes over the state of the checkpoint that the storage was opened at, and the recovered journal.
    * @param checkpointHeader - Header of the checkpoint's last prepare.
    * @param head - The log's end as the journal knows it.
+   * @param commitKnown - An op that is known to be committed.
    */
-  startAt(checkpointOp: number, checkpointHeader: Uint32Array, head: number): void {
+  startAt(
+    checkpointOp: number,
+    checkpointHeader: Uint32Array,
+    head: number,
+    commitKnown: number,
+  ): void {
     this.view = this.superblock.view;
     this.logView = this.superblock.logView;
     this.commitMin = checkpointOp;
-    this.commitMax = Math.max(checkpointOp, Math.min(this.superblock.commitMax, head));
+    this.commitMax = Math.max(checkpointOp, Math.min(commitKnown, head));
     this.executor.op = checkpointOp;
     u128Copy(this.executedChecksum, 0, checkpointHeader, frame.word.checksum);
     if (head === checkpointOp) this.adoptHead(head, checkpointHeader, 0);
@@ -269,7 +274,8 @@ export class Replica extends ReplicaState {
 
   private onPeerMessage(message: Message): void {
     const command = message.bytes[frame.at.command]!;
-    if (command !== Command.prepare && message.bytes[frame.at.replica]! >= this.replicaCount) return;
+    if (command !== Command.prepare && message.bytes[frame.at.replica]! >= this.replicaCount)
+      return;
     switch (command) {
       case Command.prepare:
         this.onPrepare(message);

@@ -25,7 +25,12 @@ import {
   joinViewHeader,
   viewHeader,
 } from "../wire/replica-headers.ts";
-import { JoinViewFields, ViewFields, viewBodyHeaderAt, writeBlankHeader } from "../wire/replica-messages.ts";
+import {
+  JoinViewFields,
+  ViewFields,
+  viewBodyHeaderAt,
+  writeBlankHeader,
+} from "../wire/replica-messages.ts";
 import type { HeaderChain } from "./header-chain.ts";
 import { LogDecision, LogEnd, NewLog } from "./new-log.ts";
 import type { PeerPort } from "./peer-port.ts";
@@ -432,7 +437,8 @@ export class ViewChange {
     const { state } = this;
     state.learnCommit(commitMax);
     if (op > state.op) {
-      if (op - state.journal.slotCount >= state.commitMin && this.options.onLagging(message)) return;
+      if (op - state.journal.slotCount >= state.commitMin && this.options.onLagging(message))
+        return;
       const { words } = message;
       const { journal } = state;
       const count = this.headerCountOf(words);
@@ -480,4 +486,3 @@ export class ViewChange {
     if (this.statusTimer.tick()) this.vote();
   }
 }
-

@@ -35,6 +35,7 @@ import {
   headerIntact,
   headerMessageSize,
   headerOp,
+  headerView,
   headerWords,
   type Memory,
   sameHeader,
@@ -276,6 +277,25 @@ export class Journal {
       if (this.faultyOps[slot]! > op) this.faultyOps[slot] = noOp;
       if (this.ops[slot] === noOp) this.dirty[slot] = 0;
     }
+  }
+
+  /** Forgets headers of ops above `op` that were prepared in a view before `view`. */
+  removeStale(op: number, view: number): void {
+    for (let slot = 0; slot < this.slotCount; slot += 1) {
+      if (this.ops[slot]! <= op || headerView(this.headers, slot * headerWords) >= view) continue;
+      this.ops[slot] = noOp;
+      this.faultyOps[slot] = noOp;
+      this.dirty[slot] = 0;
+    }
+  }
+
+  /** The highest op of which a header is known; at least the checkpoint's. */
+  get opHighest(): number {
+    let highest = this.checkpointOp;
+    for (let slot = 0; slot < this.slotCount; slot += 1) {
+      if (this.ops[slot]! > highest) highest = this.ops[slot]!;
+    }
+    return highest;
   }
 
   /**
