@@ -4,8 +4,8 @@
  *
  * - `checkFrame` and `checkBody`: is this a message of this cluster at all? If not, the stream
  *   can no longer be trusted and the connection is closed.
- * - `headerRule`: does the header obey the rules of its command? If not, the message is dropped
- *   and the connection lives on.
+ * - `headerRule`: does the header (and between replicas the body) obey the rules of its command?
+ *   If not, the message is dropped and the connection lives on.
  *
  * The order in `checkFrame` is part of the protocol: nothing in a header means anything before
  * its checksum has been verified. No function allocates; verdicts are small integers.
@@ -13,6 +13,7 @@
 import { headerSize, messageSizeMax } from "../core/limits.ts";
 import { u128Equal, u128IsZero } from "../core/u128.ts";
 import { checksumMatches } from "../native/checksum.ts";
+import { frameRuleHolds, zeroWords } from "./frame-rule.ts";
 import {
   Command,
   commandMax,
@@ -25,6 +26,7 @@ import {
   requestHeader,
 } from "./header.ts";
 import { Operation, registerBodySize, registerReplyBodySize } from "./operations.ts";
+import { replicaRuleHolds } from "./replica-rules.ts";
 
 export const FrameVerdict = {
   ok: 0,
@@ -75,7 +77,7 @@ export const HeaderRule = {
 } as const;
 
 /**
- * Judges a header whose frame has been found ok.
+ * Judges the message at byte `at`, whose frame and body have been found ok.
  * @returns A `HeaderRule`.
  */
 export function headerRule(bytes: Uint8Array, words: Uint32Array, at: number): number {
@@ -98,23 +100,12 @@ export function headerRule(bytes: Uint8Array, words: Uint32Array, at: number): n
     case 23:
       return HeaderRule.deprecated;
     default:
-      // Replica to replica: the replica checks the command's own fields.
-      return HeaderRule.ok;
+      return verdict(replicaRuleHolds(bytes, words, at));
   }
 }
 
 function verdict(holds: boolean): number {
   return holds ? HeaderRule.ok : HeaderRule.violated;
-}
-
-/** The rules of §3 that hold for every command. */
-function frameRuleHolds(words: Uint32Array, word: number): boolean {
-  if (!u128IsZero(words, word + frame.word.checksumPadding)) return false;
-  if (!u128IsZero(words, word + frame.word.checksumBodyPadding)) return false;
-  if (!u128IsZero(words, word + frame.word.nonceReserved)) return false;
-  if (words[word + frame.word.epoch] !== 0) return false;
-  if ((words[word + frame.word.protocol]! & 0xffff) !== 0) return false;
-  return zeroWords(words, word + frame.word.reservedFrame, 3);
 }
 
 function requestRuleHolds(bytes: Uint8Array, words: Uint32Array, at: number): boolean {
@@ -196,10 +187,4 @@ function evictionRuleHolds(bytes: Uint8Array, words: Uint32Array, at: number): b
   // 111 reserved bytes: 27 words, and three bytes beside the reason.
   const reserved = word + evictionHeader.word.reserved;
   return zeroWords(words, reserved, 27) && (words[reserved + 27]! & 0xff_ffff) === 0;
-}
-
-function zeroWords(words: Uint32Array, at: number, count: number): boolean {
-  let any = 0;
-  for (let index = at; index < at + count; index += 1) any |= words[index]!;
-  return any === 0;
 }

@@ -21,8 +21,10 @@ import { Command, pingClientHeader, requestHeader } from "../../src/wire/header.
 import { Operation } from "../../src/wire/operations.ts";
 import { type Frame, frameOf, hex, u128 } from "./bytes.ts";
 import { FakeIo, type FakePeer } from "./fake-io.ts";
+import { cluster, prepare, samples } from "./replica-samples.ts";
 
-export const cluster = Uint32Array.of(11, 22, 33, 44);
+export { cluster };
+
 const release = 0x1109;
 
 export interface HarnessOptions {
@@ -200,10 +202,22 @@ export function request(client: bigint, number: number, bodySize: number): Frame
   return target;
 }
 
-/** A message between replicas: only the frame means something to the bus. */
+/**
+ * A message between replicas whose rules hold, as far as its command has any.
+ * @param bodySize - Of a prepare's body; others have the size of their kind.
+ */
 export function internal(command: number, replica: number, bodySize = 0): Frame {
-  const target = frameOf(256 + bodySize);
-  beginHeader(target.bytes, target.words, 0, command, cluster, bodySize);
+  assert(bodySize === 0 || command === Command.prepare, "prepares come in all sizes");
+  const sample = samples.find(([, other]) => other === command);
+  let target: Frame;
+  if (command === Command.prepare) {
+    target = prepare(70, bodySize);
+  } else if (sample !== undefined) {
+    target = sample[2]();
+  } else {
+    target = frameOf(256);
+    beginHeader(target.bytes, target.words, 0, command, cluster, 0);
+  }
   target.bytes[115] = replica;
   sealHeader(target.bytes, target.words, 0);
   return target;

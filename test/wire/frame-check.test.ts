@@ -8,6 +8,7 @@ import {
   HeaderRule,
   headerRule,
 } from "../../src/wire/frame-check.ts";
+import { Command } from "../../src/wire/header.ts";
 import { type Frame, frameFrom, frameOf, readVector, vectorNamed, vectors } from "./bytes.ts";
 
 const cluster0 = new Uint32Array(4);
@@ -110,6 +111,8 @@ describe("header rules of all commands", () => {
   ];
   test.each(zeroRanges)("%s is zero", (_, from, to) => {
     for (const vector of vectors) {
+      // What captured replicas say to each other is laid out otherwise than ours.
+      if (vector.group === "R" && vector.command !== Command.request) continue;
       const target = readVector(vector.file);
       for (let at = from; at < to; at += 1) {
         target.bytes[at] = 1;

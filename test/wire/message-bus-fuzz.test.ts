@@ -1,7 +1,8 @@
 /**
  * Broken frames against the bus: for each stream a model, written from protocol/wire.md §1.1, §3,
- * §4 and §8 and sharing nothing with the bus but the checksum function, says which messages arrive
- * and whether the connection is closed. Beside it a good connection has to go on working.
+ * §4 and §8 (for messages between replicas: replica-rule-model.ts) and sharing nothing with the
+ * bus but the checksum function, says which messages arrive and whether the connection is closed.
+ * Beside it a good connection has to go on working.
  */
 import { expect, test } from "vitest";
 import { Prng } from "../../src/core/prng.ts";
@@ -10,6 +11,7 @@ import { resealHeader, sealHeader } from "../../src/wire/build.ts";
 import { BusHarness, changed, internal, ping, request } from "./bus-harness.ts";
 import { type Frame, frameFrom, hex, readVector, vectors } from "./bytes.ts";
 import type { FakePeer } from "./fake-io.ts";
+import { replicaRuleModel } from "./replica-rule-model.ts";
 
 const framesMin = 100_000;
 const own = 1;
@@ -50,7 +52,7 @@ function ruleHolds(b: Uint8Array): boolean {
     if (zero(b, 224, 232) || !zero(b, 237, 256)) return false;
     return b[236] === 2 ? zero(b, 232, 236) && size === 320 : !zero(b, 232, 236);
   }
-  if (command !== 5) return true;
+  if (command !== 5) return replicaRuleModel(b);
   if (release === 0 || b[115] !== 0 || !zero(b, 144, 160) || zero(b, 160, 176)) return false;
   if (!zero(b, 197, 200) || !zero(b, 204, 256)) return false;
   const operation = b[196]!;
@@ -84,19 +86,19 @@ class ConnectionModel {
       if (this.closed || stream.length - at < size) return;
       const body = stream.subarray(at + 256, at + size);
       if (sumOf(body) !== hex(header.subarray(32, 48))) this.closed = true;
-      if (!this.closed) this.message(header, command);
+      if (!this.closed) this.message(stream.subarray(at, at + size), command);
       at += size;
     }
   }
 
-  private message(header: Uint8Array, command: number): void {
-    if (!this.identify(header, command)) {
+  private message(message: Uint8Array, command: number): void {
+    if (!this.identify(message, command)) {
       this.closed = true;
       return;
     }
     // Pongs and evictions are for clients.
-    if (ruleHolds(header) && command !== 4 && command !== 18) {
-      this.delivered.push(hex(header.subarray(0, 16)));
+    if (ruleHolds(message) && command !== 4 && command !== 18) {
+      this.delivered.push(hex(message.subarray(0, 16)));
     }
   }
 
@@ -189,11 +191,7 @@ class Mutator {
         return request(this.client, number, random.below(random.chance(0.03) ? 40_000 : 700));
       case 5:
       case 6:
-        return internal(
-          random.range(1, 24),
-          random.chance(0.8) ? 0 : random.below(4),
-          random.below(40),
-        );
+        return internal(random.range(1, 24), random.chance(0.8) ? 0 : random.below(4));
       default:
         return this.seeds[random.below(this.seeds.length)]!;
     }

@@ -254,8 +254,8 @@ describe("an exhausted pool", () => {
     harness.turns();
     expect(harness.delivered.length).toBe(2);
     expect(harness.pool.free(false)).toBe(1);
-    harness.feed(replica, internal(Command.headers, 0).bytes);
-    harness.feed(replica, internal(Command.headers, 0, 60_000).bytes);
+    harness.feed(replica, internal(Command.commit, 0).bytes);
+    harness.feed(replica, internal(Command.prepare, 0, 60_000).bytes);
     harness.until(() => harness.delivered.length === 4, "the replica's");
     expect(harness.pool.free(false)).toBe(0);
     expect(harness.pool.free(true)).toBe(1);
@@ -289,7 +289,7 @@ describe("an exhausted pool", () => {
     harness.turns();
     harness.feed(waiting, request(8n, 1, 50_000).bytes);
     harness.feed(replica, internal(Command.ping, 0).bytes);
-    harness.feed(replica, internal(Command.headers, 0, 50_000).bytes);
+    harness.feed(replica, internal(Command.prepare, 0, 50_000).bytes);
     harness.until(() => harness.delivered.length === 2, "the replica's");
     expect(harness.pool.waiters(true)).toBe(1);
     harness.finish();

@@ -222,7 +222,7 @@ describe("who is a replica", () => {
     const peer = harness.dial();
     // A block names no replica; a prepare and a reply name their author.
     harness.feed(peer, internal(Command.prepare, 3, 100).bytes);
-    harness.feed(peer, internal(Command.block, 0, 100).bytes);
+    harness.feed(peer, internal(Command.block, 0).bytes);
     harness.feed(peer, ping(7n).bytes);
     harness.until(() => harness.delivered.length === 3, "all");
     expect(peer.ended).toBe(false);

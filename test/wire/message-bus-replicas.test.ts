@@ -23,9 +23,9 @@ function replicaOf(io: FakeIo, replica: number, seed = 0): BusHarness {
   return harness;
 }
 
-/** Sends a message with a large body, so that both sizes are exercised. */
+/** Sends a prepare with a body of this size; without one, a heartbeat, which says who sends. */
 function send(from: BusHarness, to: number, own: number, bodySize: number): string {
-  const frame = internal(Command.headers, own, bodySize);
+  const frame = internal(bodySize === 0 ? Command.commit : Command.prepare, own, bodySize);
   const message = from.pool.get(frame.bytes.length)!;
   message.bytes.set(frame.bytes);
   expect(from.bus.sendToReplica(to, message)).toBe(true);
@@ -77,7 +77,7 @@ describe("three replicas", () => {
     io.capacity = 1024;
     const harnesses = [0, 1, 2].map((replica) => replicaOf(io, replica));
     run(harnesses, 250);
-    const frame = internal(Command.headers, 0, 10_000);
+    const frame = internal(Command.prepare, 0, 10_000);
     const message = harnesses[0]!.pool.get(frame.bytes.length)!;
     message.bytes.set(frame.bytes);
     const results = Array.from({ length: 10 }, () => harnesses[0]!.bus.sendToReplica(1, message));

@@ -67,6 +67,10 @@ export function prepare(op: number, bodySize = 0, act?: (target: Frame) => void)
   return target;
 }
 
+export function prepareOfClient(): Frame {
+  return prepare(70, 128);
+}
+
 /** A sealed pulse, as the primary prepares it by itself. */
 export function pulse(op: number): Frame {
   return prepare(op, 0, ({ bytes, words }) => {
@@ -224,7 +228,7 @@ export function block(): Frame {
 export const samples: readonly (readonly [string, number, () => Frame])[] = [
   ["ping", Command.ping, ping],
   ["pong", Command.pong, pong],
-  ["prepare", Command.prepare, () => prepare(70, 128)],
+  ["prepare", Command.prepare, prepareOfClient],
   ["prepare_ok", Command.prepareOk, prepareOk],
   ["commit", Command.commit, commit],
   ["exit_view", Command.exitView, exitView],
