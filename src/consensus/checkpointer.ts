@@ -86,9 +86,18 @@ export class Checkpointer {
     this.frozenOp = op;
   }
 
-  /** Id of the latest durable checkpoint: what prepares name. */
-  copyCheckpointId(target: Uint32Array): void {
-    this.options.superblock.copyCheckpointId(target, 0);
+  /**
+   * Writes the id of the checkpoint that the prepare of `op` names: for ops in (k·interval,
+   * (k+1)·interval] that of checkpoint k − 2, zeros where there is none. Whoever executes the op has
+   * it durable, so it tells whether replicas agree, however their checkpoints are timed.
+   * @returns false when it is not durable here yet.
+   */
+  copyNamedId(op: number, target: Uint32Array): boolean {
+    const { interval, superblock } = this.options;
+    const named = (Math.ceil(op / interval) - 3) * interval;
+    target.fill(0);
+    if (named < 0) return true;
+    return superblock.copyIdOf(named, interval, target);
   }
 
   /**

@@ -12,14 +12,15 @@
  * anew, which it does for every session that executed a request after the checkpoint. Otherwise the
  * file has lost something that a client may ask for, and the replica does not start.
  */
-import { assert } from "../core/assert.ts";
-import { messageSizeMax, replySlotSize } from "../core/limits.ts";
+import { replySlotSize } from "../core/limits.ts";
 import type { FileIo, IoBuffer } from "../io/io.ts";
-import type { Message, MessagePool } from "../io/message-pool.ts";
+import type { MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import { type ClientReplies, ReplyRead } from "../wal/client-replies.ts";
-import { type Journal, PrepareRead } from "../wal/journal.ts";
+import { headerOp, headerWords } from "../wal/headers.ts";
+import type { Journal } from "../wal/journal.ts";
+import type { Recovery } from "../wal/journal-recovery.ts";
 import type { Superblock } from "../wal/superblock.ts";
 import { frame } from "../wire/header.ts";
 import { type Checkpointer, TrailerIndex } from "./checkpointer.ts";
@@ -58,9 +59,6 @@ class Opening {
   /** Slots whose kept reply could not be loaded. */
   private readonly missingReplies: number[] = [];
   private slot = -1;
-  private op = 0;
-  private opHead = 0;
-  private message: Message | null = null;
   private readonly replyBuffer: IoBuffer;
 
   constructor(parts: ReplicaParts, onDone: (error: string | null) => void) {
@@ -125,82 +123,86 @@ class Opening {
   }
 
   private readonly openJournal = (): void => {
-    const { journal, superblock, log } = this.parts;
+    const { journal, superblock, replica, log } = this.parts;
     journal.open(
       {
         checkpointOp: this.checkpointOp,
         checkpointHeader: superblock.checkpointHeader,
         checkpointHeaderAt: 0,
         commitMax: superblock.commitMax,
-        single: true,
+        single: replica.replicaCount === 1,
       },
       (recovery) => {
         for (const note of recovery.notes) log(note);
         if (recovery.fatal !== null) {
           this.onDone(recovery.fatal);
-          return;
+        } else if (replica.replicaCount === 1) {
+          this.raiseView(recovery.opHead);
+        } else {
+          this.joinCluster(recovery);
         }
-        this.opHead = recovery.opHead;
-        this.raiseView();
       },
     );
   };
 
-  private raiseView(): void {
+  private raiseView(opHead: number): void {
     const { superblock, replica } = this.parts;
     const view = superblock.view + 1;
     // In a cluster of one, everything that recovery kept counts as committed.
-    superblock.updateView(view, view, this.opHead, noHeaders, 0, () => {
-      replica.startAt(view, this.checkpointOp, superblock.checkpointHeader);
-      this.op = this.checkpointOp;
-      if (this.opHead > this.checkpointOp) {
-        this.parts.log(`replaying ops ${this.checkpointOp + 1} to ${this.opHead}`);
+    superblock.updateView(view, view, opHead, noHeaders, 0, () => {
+      replica.startAt(this.checkpointOp, superblock.checkpointHeader, opHead, opHead);
+      if (opHead > this.checkpointOp) {
+        this.parts.log(`replaying ops ${this.checkpointOp + 1} to ${opHead}`);
       }
-      this.replayNext();
+      if (replica.replayLog(() => this.finish())) this.finish();
     });
   }
 
-  private readonly replayNext = (): void => {
-    if (this.op === this.opHead) {
-      this.finish();
-      return;
-    }
-    const { journal, pool } = this.parts;
-    this.op += 1;
-    const message = pool.get(messageSizeMax);
-    assert(message !== null, "a replica that starts has free messages");
-    this.message = message;
-    const at = journal.headerAt(this.op);
-    journal.readPrepare(this.op, journal.headers, at, message.buffer, this.onPrepareRead);
-  };
-
-  private readonly onPrepareRead = (result: number): void => {
-    const message = this.message;
-    assert(message !== null, "a prepare is being read");
-    this.message = null;
-    if (result !== PrepareRead.ok) {
-      this.onDone(
-        `The journal's prepare of op ${this.op} was sound a moment ago and cannot be read now: ` +
-          "the disk must be checked before the replica starts.",
-      );
-      return;
-    }
-    const done = this.parts.replica.replay(message, this.replayNext);
-    this.parts.pool.unref(message);
-    if (done) this.replayNext();
-  };
+  /** One of several: what is committed beyond the checkpoint, the others will tell. */
+  private joinCluster(recovery: Recovery): void {
+    const { superblock, journal, replica } = this.parts;
+    const head = layViewOver(journal, superblock);
+    replica.startAt(this.checkpointOp, superblock.checkpointHeader, head, recovery.commitKnown);
+    if (this.repliesLost()) return;
+    replica.joinCluster(recovery.headUncertain);
+    this.onDone(null);
+  }
 
   private finish(): void {
-    const { sessions, replica } = this.parts;
+    if (this.repliesLost()) return;
+    this.parts.replica.becomeNormal();
+    this.onDone(null);
+  }
+
+  private repliesLost(): boolean {
+    const { sessions } = this.parts;
     for (const slot of this.missingReplies) {
       if (!sessions.replyKept(slot) || sessions.replyOp(slot) > this.checkpointOp) continue;
       this.onDone(
         `Client reply slot ${slot} is damaged: the reply of op ${sessions.replyOp(slot)}, which a ` +
           "client may ask for again, is lost; restore the data file from a copy.",
       );
-      return;
+      return true;
     }
-    replica.becomeNormal();
-    this.onDone(null);
+    return false;
   }
+}
+
+/**
+ * Lays what the superblock remembers of the last view change over the recovered journal. In the log
+ * view's log everything above the recorded head was prepared in that view: older prepares there were
+ * cut off by the view change. The recorded headers are the log's, whatever lies in their slots.
+ * @returns The head.
+ */
+function layViewOver(journal: Journal, superblock: Superblock): number {
+  const { viewHeaders, viewHeaderCount, logView } = superblock;
+  if (viewHeaderCount > 0) {
+    journal.removeStale(headerOp(viewHeaders, 0), logView);
+    for (let index = 0; index < viewHeaderCount; index += 1) {
+      const at = index * headerWords;
+      const op = headerOp(viewHeaders, at);
+      if (op > journal.checkpointed && op <= journal.opMax) journal.installHeader(viewHeaders, at);
+    }
+  }
+  return journal.opHighest;
 }

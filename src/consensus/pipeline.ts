@@ -1,24 +1,18 @@
 /**
- * Prepares between their journal write and their execution, oldest first. Fixed entries, made at
- * start. An op leaves only from the head and only after it was executed.
+ * The primary's account of prepares between their number and their execution, oldest first: who
+ * has acknowledged which. Fixed entries, made at start. The prepares themselves are in the cache.
  *
  * Invariant: the ops in the pipeline are consecutive.
  */
 import { assert } from "../core/assert.ts";
 import { pipelinePrepareMax } from "../core/limits.ts";
-import type { Message } from "../io/message-pool.ts";
+import { u128Copy } from "../core/u128.ts";
 
 export class PipelineEntry {
-  message: Message | null = null;
   op = 0;
+  readonly checksum = new Uint32Array(4);
   /** Bit r: replica r has the prepare on disk. A repeated acknowledgement is harmless. */
   ackBits = 0;
-  /** Called by the journal when our own write is durable. */
-  readonly onDurable: () => void;
-
-  constructor(onDurable: (entry: PipelineEntry) => void) {
-    this.onDurable = () => onDurable(this);
-  }
 
   get acks(): number {
     let count = 0;
@@ -32,9 +26,9 @@ export class Pipeline {
   private head = 0;
   private size = 0;
 
-  constructor(onDurable: (entry: PipelineEntry) => void) {
+  constructor() {
     for (let index = 0; index < pipelinePrepareMax; index += 1) {
-      this.entries.push(new PipelineEntry(onDurable));
+      this.entries.push(new PipelineEntry());
     }
   }
 
@@ -46,14 +40,14 @@ export class Pipeline {
     return this.size === pipelinePrepareMax;
   }
 
-  /** Adds the prepare of the next op; keeps the caller's reference on the message. */
-  push(message: Message, op: number): PipelineEntry {
+  /** Adds the next op, whose prepare has the checksum at words[at]. */
+  push(op: number, words: Uint32Array, at: number): PipelineEntry {
     assert(this.size < pipelinePrepareMax, "the pipeline has room");
     assert(this.size === 0 || this.at(this.size - 1).op + 1 === op, "ops are consecutive");
     const entry = this.entries[(this.head + this.size) % pipelinePrepareMax]!;
     this.size += 1;
-    entry.message = message;
     entry.op = op;
+    u128Copy(entry.checksum, 0, words, at);
     entry.ackBits = 0;
     return entry;
   }
@@ -70,14 +64,16 @@ export class Pipeline {
     return index >= 0 && index < this.size ? this.at(index) : null;
   }
 
-  /** Takes the head out; its message's reference passes to the caller. */
-  shift(): Message {
-    const entry = this.at(0);
-    const message = entry.message;
-    assert(message !== null, "an entry in the pipeline has a message");
-    entry.message = null;
+  /** The op was executed: it was the oldest, or the pipeline did not have it. */
+  executed(op: number): void {
+    if (this.size === 0 || this.at(0).op > op) return;
+    assert(this.at(0).op === op, "ops are executed in order");
     this.head = (this.head + 1) % pipelinePrepareMax;
     this.size -= 1;
-    return message;
+  }
+
+  /** Another view begins: acknowledgements of this one do not count there. */
+  clear(): void {
+    this.size = 0;
   }
 }

@@ -35,6 +35,7 @@ import {
   headerIntact,
   headerMessageSize,
   headerOp,
+  headerView,
   headerWords,
   type Memory,
   sameHeader,
@@ -278,6 +279,25 @@ export class Journal {
     }
   }
 
+  /** Forgets headers of ops above `op` that were prepared in a view before `view`. */
+  removeStale(op: number, view: number): void {
+    for (let slot = 0; slot < this.slotCount; slot += 1) {
+      if (this.ops[slot]! <= op || headerView(this.headers, slot * headerWords) >= view) continue;
+      this.ops[slot] = noOp;
+      this.faultyOps[slot] = noOp;
+      this.dirty[slot] = 0;
+    }
+  }
+
+  /** The highest op of which a header is known; at least the checkpoint's. */
+  get opHighest(): number {
+    let highest = this.checkpointOp;
+    for (let slot = 0; slot < this.slotCount; slot += 1) {
+      if (this.ops[slot]! > highest) highest = this.ops[slot]!;
+    }
+    return highest;
+  }
+
   /**
    * The state up to `op` is durable where it must be (own superblock; in a cluster, a quorum):
    * the slots of ops up to `op` may be overwritten.
@@ -285,6 +305,11 @@ export class Journal {
   checkpointDurable(op: number): void {
     assert(op >= this.checkpointOp, "checkpoints advance");
     this.checkpointOp = op;
+  }
+
+  /** Op of the durable checkpoint: the journal may have forgotten what lies at or below it. */
+  get checkpointed(): number {
+    return this.checkpointOp;
   }
 
   /** Highest op that fits without overwriting a live one. */

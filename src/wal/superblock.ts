@@ -223,6 +223,24 @@ export class Superblock {
     u128Copy(target, at, this.checkpointIdWords, 0);
   }
 
+  /**
+   * Writes the id of the checkpoint at `op` into the start of `target`: the durable one's, or that of
+   * one of the two before it, `interval` ops apart.
+   * @returns false when the durable one is older than `op`.
+   */
+  copyIdOf(op: number, interval: number, target: Uint32Array): boolean {
+    const { parentId, grandparentId } = checkpointLayout.word;
+    const distance = this.checkpointOp - op;
+    if (distance < 0) return false;
+    assert(distance <= 2 * interval, "two generations are remembered");
+    if (distance === 0) u128Copy(target, 0, this.checkpointIdWords, 0);
+    else {
+      const field = distance === interval ? parentId : grandparentId;
+      u128Copy(target, 0, this.words, checkpointWord + field);
+    }
+    return true;
+  }
+
   /** Headers of the log's end as of the last view change. */
   get viewHeaderCount(): number {
     return this.words[word.viewHeaderCount]!;

@@ -26,14 +26,15 @@ export function headerSectorsOverlap({ journal }: ReplicaParts): void {
 
 /** Ops commit in order: one that is durable commits all before it instead. */
 export function commitOutOfOrder({ replica }: ReplicaParts): void {
-  const onPrepareDurable = replica["onPrepareDurable"].bind(replica);
-  replica["onPrepareDurable"] = (entry) => {
-    const pipeline = replica["pipeline"];
+  const { primary } = replica;
+  const acknowledge = primary["acknowledge"].bind(primary);
+  primary["acknowledge"] = (op, words, checksumAt, from) => {
+    const pipeline = primary["pipeline"];
     for (let index = 0; index < pipeline.length; index += 1) {
       const before = pipeline.at(index);
-      if (before.op < entry.op) before.ackBits |= entry.ackBits | 1;
+      if (before.op < op) before.ackBits |= 1;
     }
-    onPrepareDurable(entry);
+    acknowledge(op, words, checksumAt, from);
   };
 }
 

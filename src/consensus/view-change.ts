@@ -1,0 +1,488 @@
+/**
+ * Changing the view: votes to leave one, the exchange of logs, the choice of the new log by the new
+ * primary, and taking it over by the others (docs/internals/replication.md).
+ *
+ *   normal ── votes of a quorum ──▶ view change ─ own view durable ─▶ join_view to all
+ *     ▲                                  │ primary: a quorum of join_views, log chosen
+ *     │                                  ▼
+ *     └─ all repaired and executed ◀── log view durable      backup: `view` arrives ─▶ log view durable ─▶ normal
+ *
+ * Invariants:
+ * - Nothing of a view is sent before (view, log view) are durable as they are.
+ * - What a replica says it never acknowledged (nack) it never acknowledges later in an older view:
+ *   acknowledgements carry the present view, and views only rise.
+ * - A log loses an op only by the choice of a new primary, or by taking over such a choice.
+ */
+import { assert } from "../core/assert.ts";
+import { headerSize, viewHeadersMax } from "../core/limits.ts";
+import type { Prng } from "../core/prng.ts";
+import { u64ReadNumber, u128Equal } from "../core/u128.ts";
+import type { Message } from "../io/message-pool.ts";
+import { frame } from "../wire/header.ts";
+import {
+  getViewHeader,
+  joinHeadersMax,
+  joinViewHeader,
+  viewHeader,
+} from "../wire/replica-headers.ts";
+import {
+  JoinViewFields,
+  ViewFields,
+  viewBodyHeaderAt,
+  writeBlankHeader,
+} from "../wire/replica-messages.ts";
+import type { HeaderChain } from "./header-chain.ts";
+import { LogDecision, LogEnd, NewLog } from "./new-log.ts";
+import type { PeerPort } from "./peer-port.ts";
+import { type ReplicaState, Status } from "./replica-state.ts";
+import { Timer } from "./timers.ts";
+
+const headerWords = headerSize / 4;
+
+export interface ViewChangeOptions {
+  readonly state: ReplicaState;
+  readonly chain: HeaderChain;
+  readonly peers: PeerPort;
+  readonly prng: Prng;
+  /** The replica leaves its view: what only a primary in its view has is given up. */
+  readonly onLeave: () => void;
+  /** The new primary has its log, durably: it may repair, execute and then begin. */
+  readonly onLogChosen: () => void;
+  /** A backup has its primary's log, durably, and is in normal status. */
+  readonly onBackupNormal: () => void;
+  /**
+   * The cluster has moved beyond what a repair of the log can bring. `view` is that of its primary.
+   * @returns false when no state sync can be begun.
+   */
+  readonly onLagging: (view: Message) => boolean;
+  readonly onFatal: (text: string) => void;
+}
+
+export class ViewChange {
+  /** Views that this replica has gone into. */
+  changes = 0;
+  private readonly options: ViewChangeOptions;
+  private readonly state: ReplicaState;
+  /** Bit r: replica r votes to leave the present view. */
+  private exitVotes = 0;
+  private readonly ends: LogEnd[] = [];
+  private readonly newLog = new NewLog();
+  private logChosen = false;
+  private readonly joinFields = new JoinViewFields();
+  private readonly viewFields = new ViewFields();
+  private readonly headers = new Uint32Array(viewHeadersMax * headerWords);
+  private readonly nonce = new Uint32Array(4);
+  private persisting = false;
+  private readonly exitTimer: Timer;
+  private readonly joinTimer: Timer;
+  private readonly statusTimer: Timer;
+  private readonly askTimer: Timer;
+
+  constructor(options: ViewChangeOptions) {
+    this.options = options;
+    this.state = options.state;
+    const { prng } = options;
+    for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
+      this.ends.push(new LogEnd());
+    }
+    for (let word = 0; word < 4; word += 1) this.nonce[word] = prng.u32();
+    this.nonce[0] = this.nonce[0]! | 1;
+    this.exitTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
+    this.joinTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
+    this.statusTimer = new Timer({ ticks: 200, jitterPercent: 30 }, prng);
+    this.askTimer = new Timer({ ticks: 50, jitterPercent: 30 }, prng);
+  }
+
+  // ── Votes ────────────────────────────────────────────────────────────────────────────────────
+
+  /** This replica wants to leave the view: its primary is silent, or no log comes about. */
+  vote(): void {
+    const { state } = this;
+    if (state.replicaCount === 1 || state.status === Status.recoveringHead) return;
+    if (state.superblock.view !== state.view) return;
+    if ((this.exitVotes & (1 << state.replica)) === 0) {
+      this.exitVotes |= 1 << state.replica;
+      this.exitTimer.start();
+    }
+    this.options.peers.exitView();
+    this.countVotes();
+  }
+
+  /** The primary of the view has been heard: the own vote is withdrawn. */
+  withdraw(): void {
+    this.exitVotes &= ~(1 << this.state.replica);
+    this.exitTimer.stop();
+  }
+
+  onExitView(message: Message): void {
+    const { state } = this;
+    const view = message.words[frame.word.view]!;
+    const from = message.bytes[frame.at.replica]!;
+    if (view > state.view) {
+      this.noticeView(view);
+      return;
+    }
+    if (view < state.view || state.status === Status.recoveringHead) return;
+    this.exitVotes |= 1 << from;
+    this.countVotes();
+  }
+
+  private countVotes(): void {
+    let votes = 0;
+    for (let bits = this.exitVotes; bits !== 0; bits &= bits - 1) votes += 1;
+    if (votes < this.state.quorums.viewChange) return;
+    this.enter(this.state.view + 1);
+  }
+
+  // ── Entering a view ──────────────────────────────────────────────────────────────────────────
+
+  /** Goes to a newer view, whose log is not known yet. */
+  enter(view: number): void {
+    const { state } = this;
+    assert(view > state.view, "views rise");
+    assert(state.replicaCount > 1, "a cluster of one has no view changes");
+    this.leave(view);
+    state.status = Status.viewChange;
+    this.statusTimer.start();
+    this.persist();
+  }
+
+  /** Continues a view change that a restart interrupted. */
+  resume(): void {
+    this.state.status = Status.viewChange;
+    this.statusTimer.start();
+    this.sendJoin();
+  }
+
+  /** The journal cannot say where the log ends: asks until a primary tells. */
+  awaitHead(): void {
+    this.state.status = Status.recoveringHead;
+    this.askTimer.start();
+    this.askForHead();
+  }
+
+  private leave(view: number): void {
+    const { state } = this;
+    this.options.onLeave();
+    this.changes += 1;
+    state.view = view;
+    this.exitVotes = 0;
+    this.exitTimer.stop();
+    this.joinTimer.stop();
+    this.askTimer.stop();
+    this.logChosen = false;
+    for (const end of this.ends) end.known = false;
+  }
+
+  /** Makes view, log view and the log's end durable as they are, again if they move meanwhile. */
+  private persist(): void {
+    const { state } = this;
+    if (this.persisting) return;
+    this.persisting = true;
+    const count = this.collectHeaders(viewHeadersMax);
+    const { view, logView, commitMax, superblock } = state;
+    superblock.updateView(view, logView, commitMax, this.headers, count, () => {
+      this.persisting = false;
+      if (state.status === Status.stopped) return;
+      if (state.viewDurable) this.onDurable();
+      else this.persist();
+    });
+  }
+
+  private onDurable(): void {
+    const { state } = this;
+    if (state.status !== Status.viewChange) return;
+    if (state.logView < state.view) this.sendJoin();
+    else if (state.isPrimary) this.options.onLogChosen();
+    else this.beginAsBackup();
+  }
+
+  private beginAsBackup(): void {
+    this.state.status = Status.normal;
+    this.statusTimer.stop();
+    this.joinTimer.stop();
+    this.options.onBackupNormal();
+  }
+
+  /** The new primary has repaired and executed its log: tells the others. */
+  beginAsPrimary(): void {
+    assert(this.state.isPrimary, "the primary begins its view");
+    this.state.status = Status.normal;
+    this.statusTimer.stop();
+    this.joinTimer.stop();
+    this.sendView(-1, null);
+  }
+
+  /**
+   * Collects the known headers of the log's end, highest first, into `headers`.
+   * @returns How many; ops that are not known are left out.
+   */
+  private collectHeaders(most: number): number {
+    let count = 0;
+    for (let op = this.state.op; op > this.state.op - most && op >= 0; op -= 1) {
+      if (this.copyHeader(op, count * headerWords)) count += 1;
+    }
+    return count;
+  }
+
+  private copyHeader(op: number, target: number): boolean {
+    const { journal, superblock } = this.state;
+    if (journal.hasHeader(op)) {
+      const at = journal.headerAt(op);
+      this.headers.set(journal.headers.subarray(at, at + headerWords), target);
+      return true;
+    }
+    if (op !== superblock.checkpointOp) return false;
+    this.headers.set(superblock.checkpointHeader, target);
+    return true;
+  }
+
+  // ── The exchange of logs ─────────────────────────────────────────────────────────────────────
+
+  private sendJoin(): void {
+    const { state } = this;
+    const end = this.ends[state.replica]!;
+    this.describeOwnLog(end);
+    const fields = this.joinFields;
+    fields.op = end.op;
+    fields.commitMin = end.commitMin;
+    fields.commitMax = end.commitMax;
+    fields.checkpointOp = end.checkpointOp;
+    fields.logView = end.logView;
+    fields.present = end.present;
+    fields.nack = end.nack;
+    this.options.peers.joinView(fields, end.headers, end.headerCount);
+    this.joinTimer.start();
+    this.tryChoose();
+  }
+
+  private describeOwnLog(end: LogEnd): void {
+    const { state } = this;
+    const { journal } = state;
+    end.known = true;
+    end.logView = state.logView;
+    end.op = state.op;
+    end.commitMin = state.commitMin;
+    end.commitMax = Math.min(state.commitMax, state.op);
+    end.checkpointOp = state.superblock.checkpointOp;
+    end.present = 0;
+    end.nack = 0;
+    end.headerCount = Math.min(joinHeadersMax, state.op + 1);
+    end.headers.fill(0);
+    for (let index = 0; index < end.headerCount; index += 1) {
+      const op = state.op - index;
+      const at = index * headerWords;
+      if (this.copyHeader(op, 0)) end.headers.set(this.headers.subarray(0, headerWords), at);
+      else writeBlankHeader(end.headers, at, op);
+      if (journal.hasPrepare(op)) end.present |= 1 << index;
+      else if (op > state.commitMin && !journal.isFaulty(op)) end.nack |= 1 << index;
+    }
+  }
+
+  onJoinView(message: Message): void {
+    const { state } = this;
+    const { words } = message;
+    const view = words[frame.word.view]!;
+    const from = message.bytes[frame.at.replica]!;
+    if (view < state.view || state.status === Status.recoveringHead) return;
+    if (view > state.view) this.enter(view);
+    if (!state.isPrimary) return;
+    if (state.status === Status.normal) {
+      this.sendView(from, null);
+      return;
+    }
+    const end = this.ends[from]!;
+    end.known = true;
+    end.logView = words[joinViewHeader.word.logView]!;
+    end.op = u64ReadNumber(words, joinViewHeader.word.op);
+    end.commitMin = u64ReadNumber(words, joinViewHeader.word.commitMin);
+    end.commitMax = u64ReadNumber(words, joinViewHeader.word.commitMax);
+    end.checkpointOp = u64ReadNumber(words, joinViewHeader.word.checkpointOp);
+    end.present = words[joinViewHeader.word.present]!;
+    end.nack = words[joinViewHeader.word.nack]!;
+    end.headerCount = words[frame.word.size]! / headerSize - 1;
+    end.headers.set(words.subarray(headerWords, headerWords * (1 + end.headerCount)));
+    if (end.logView >= view) end.known = false;
+    this.tryChoose();
+  }
+
+  /** The new primary: chooses the log as soon as enough logs are known. */
+  private tryChoose(): void {
+    const { state } = this;
+    if (!state.isPrimary || this.logChosen || state.status !== Status.viewChange) return;
+    if (!this.ends[state.replica]!.known || !state.viewDurable) return;
+    let known = 0;
+    for (const end of this.ends) if (end.known) known += 1;
+    if (known < state.quorums.viewChange) return;
+    if (this.newLog.decide(this.ends, state.quorums.nack) !== LogDecision.decided) return;
+    if (this.newLog.op < state.commitMin) {
+      this.options.onFatal(
+        `the cluster's log ends at op ${this.newLog.op}, but op ${state.commitMin} was executed here: ` +
+          "this replica has diverged; keep its data file for analysis and rebuild it.",
+      );
+      return;
+    }
+    if (this.lags()) {
+      // Another one, whose journal is further, leads the next view.
+      this.enter(state.view + 1);
+      return;
+    }
+    this.install();
+  }
+
+  /** True when peers may have overwritten prepares that this replica has yet to execute. */
+  private lags(): boolean {
+    const { state } = this;
+    return this.newLog.op - state.journal.slotCount >= state.commitMin;
+  }
+
+  private install(): void {
+    const { state, newLog } = this;
+    this.logChosen = true;
+    this.adoptLog(newLog.op, newLog.headers, 0, newLog.headerCount);
+    state.learnCommit(newLog.commitMax);
+    state.logView = state.view;
+    this.joinTimer.stop();
+    this.persist();
+  }
+
+  /** The log now ends at `op`; headers of it downwards lie at words[at]. */
+  private adoptLog(op: number, words: Uint32Array, at: number, count: number): void {
+    const { state } = this;
+    const { journal } = state;
+    journal.removeAbove(Math.max(op, journal.checkpointed));
+    for (let index = 0; index < count; index += 1) {
+      const installable = op - index > journal.checkpointed && op - index <= journal.opMax;
+      if (installable) journal.installHeader(words, at + index * headerWords);
+    }
+    state.adoptHead(op, words, at);
+    this.options.chain.reset();
+  }
+
+  // ── `view` ───────────────────────────────────────────────────────────────────────────────────
+
+  /** @param nonce - Of the request that is answered, or null. */
+  private sendView(to: number, nonce: Uint32Array | null): void {
+    const { state } = this;
+    const fields = this.viewFields;
+    if (nonce === null) fields.nonce.fill(0);
+    else fields.nonce.set(nonce);
+    fields.op = state.op;
+    fields.commitMax = state.commitMax;
+    fields.checkpointOp = state.superblock.checkpointOp;
+    let count = 0;
+    while (count < viewHeadersMax && state.op - count >= 0) {
+      if (!this.copyHeader(state.op - count, count * headerWords)) break;
+      count += 1;
+    }
+    assert(count > 0, "a primary knows its head");
+    this.options.peers.view(to, fields, this.headers, count);
+  }
+
+  onGetView(message: Message): void {
+    const { state } = this;
+    const view = message.words[frame.word.view]!;
+    if (!state.isNormalPrimary || view > state.view) return;
+    const from = message.bytes[frame.at.replica]!;
+    const at = getViewHeader.word.nonce;
+    this.sendView(from, message.words.subarray(at, at + 4));
+  }
+
+  onView(message: Message): void {
+    const { state } = this;
+    const { words } = message;
+    const view = words[frame.word.view]!;
+    if (view < state.view || state.primaryOf(view) === state.replica) return;
+    if (message.bytes[frame.at.replica] !== state.primaryOf(view)) return;
+    if (state.status === Status.recoveringHead && !this.mayTellHead(words, view)) return;
+    const op = u64ReadNumber(words, viewHeader.word.op);
+    const commitMax = u64ReadNumber(words, viewHeader.word.commitMax);
+    if (view === state.view && state.status === Status.normal) {
+      this.extendLog(message, op, commitMax);
+      return;
+    }
+    // A log view that is being made durable is taken over already.
+    if (view === state.view && state.logView === view) return;
+    if (op < state.commitMin) {
+      this.options.onFatal(
+        `the log of view ${view} ends at op ${op}, but op ${state.commitMin} was executed here: this ` +
+          "replica has diverged; keep its data file for analysis and rebuild it.",
+      );
+      return;
+    }
+    if (op - state.journal.slotCount >= state.commitMin && this.options.onLagging(message)) return;
+    if (view > state.view) this.leave(view);
+    state.status = Status.viewChange;
+    state.logView = view;
+    const count = this.headerCountOf(words);
+    this.adoptLog(op, words, viewBodyHeaderAt(0), count);
+    state.learnCommit(commitMax);
+    this.statusTimer.start();
+    this.persist();
+  }
+
+  private headerCountOf(words: Uint32Array): number {
+    const bodyStart = viewBodyHeaderAt(0);
+    return (words[frame.word.size]! / 4 - bodyStart) / headerWords;
+  }
+
+  /** The own request was answered, or the view is newer than any that this replica was in. */
+  private mayTellHead(words: Uint32Array, view: number): boolean {
+    if (u128Equal(words, viewHeader.word.nonce, this.nonce, 0)) return true;
+    return view > this.state.superblock.view;
+  }
+
+  /** The same view's log has grown beyond the own head. */
+  private extendLog(message: Message, op: number, commitMax: number): void {
+    const { state } = this;
+    state.learnCommit(commitMax);
+    if (op > state.op) {
+      if (op - state.journal.slotCount >= state.commitMin && this.options.onLagging(message))
+        return;
+      const { words } = message;
+      const { journal } = state;
+      const count = this.headerCountOf(words);
+      for (let index = 0; index < count; index += 1) {
+        const own = op - index;
+        if (own <= state.op) break;
+        if (own > journal.checkpointed && own <= journal.opMax) {
+          journal.installHeader(words, viewBodyHeaderAt(index));
+        }
+      }
+      state.adoptHead(op, words, viewBodyHeaderAt(0));
+      this.options.chain.reset();
+    }
+    this.options.onBackupNormal();
+  }
+
+  // ── Newer views, and time ────────────────────────────────────────────────────────────────────
+
+  /** A message of a newer view was seen: asks its primary for the log. */
+  noticeView(view: number): void {
+    const { state } = this;
+    if (view <= state.view || state.primaryOf(view) === state.replica) return;
+    this.options.peers.getView(state.primaryOf(view), this.nonce);
+  }
+
+  /** Asks the primary of the present view for its log's end. */
+  askPrimary(): void {
+    const { state } = this;
+    if (!state.isPrimary) this.options.peers.getView(state.primaryOf(state.view), this.nonce);
+  }
+
+  private askForHead(): void {
+    const { state } = this;
+    for (let replica = 0; replica < state.replicaCount; replica += 1) {
+      if (replica !== state.replica) this.options.peers.getView(replica, this.nonce);
+    }
+  }
+
+  tick(): void {
+    const { state } = this;
+    if (this.exitTimer.tick()) this.vote();
+    if (this.askTimer.tick() && state.status === Status.recoveringHead) this.askForHead();
+    if (state.status !== Status.viewChange) return;
+    if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();
+    if (this.statusTimer.tick()) this.vote();
+  }
+}
