@@ -25,6 +25,8 @@ export interface LoadOptions {
   readonly eventsMax: number;
   /** Mean pause of a client between a reply and its next request. Microseconds. */
   readonly thinkUs: number;
+  /** Probability that the next request follows a reply at once instead. */
+  readonly burst: number;
   /** Pause after which a request without an answer is sent again (and backed off). Microseconds. */
   readonly retryUs: number;
 }

@@ -1,0 +1,218 @@
+/**
+ * What a seed is like: sizes of the cluster and its memory, the network, the disks, which faults
+ * happen and how often. Every seed draws its own mix, since faults that always come together hide
+ * each other's bugs.
+ */
+import { quorumsFor } from "../../src/consensus/quorums.ts";
+import { blockSize, pageSize, replicasMax } from "../../src/core/limits.ts";
+import type { Prng } from "../../src/core/prng.ts";
+import type { ChecksumImplementation } from "../../src/native/checksum.ts";
+import type { MemoryOptions } from "../../src/server/compose.ts";
+import { type FormatPreset, formatVersion } from "../../src/wal/data-file.ts";
+import type { DiskTiming } from "./disk.ts";
+import type { LoadOptions } from "./interfaces.ts";
+import type { NetworkOptions } from "./network.ts";
+import { logarithmicRange, Stream, stream } from "./streams.ts";
+
+/** Mean time between faults of a kind, over the whole cluster. Microseconds; 0: never. */
+export interface FaultOptions {
+  readonly crashUs: number;
+  /** Share of the crashes that cut the power; in others the process alone dies. */
+  readonly powerShare: number;
+  /** All at once lose their power. */
+  readonly outageUs: number;
+  readonly downMeanUs: number;
+  /** Replicas that may be down or paused at a time, outages aside. */
+  readonly downMax: number;
+  readonly pauseUs: number;
+  readonly pauseMeanUs: number;
+  readonly partitionUs: number;
+  readonly partitionMeanUs: number;
+  readonly clogUs: number;
+  readonly clogMeanUs: number;
+  readonly clockJumpUs: number;
+  readonly clockJumpMaxUs: number;
+  readonly slowDiskUs: number;
+  readonly rotUs: number;
+  readonly latentUs: number;
+  readonly misdirectedReadUs: number;
+  readonly misdirectedWriteUs: number;
+  readonly superblockUs: number;
+  readonly diskErrorUs: number;
+  readonly diskFullUs: number;
+}
+
+export interface ReplicaOptions {
+  readonly memory: MemoryOptions;
+  readonly grouping: boolean;
+  readonly checksum: ChecksumImplementation;
+  readonly turnUs: number;
+  readonly driftPpm: number;
+  readonly skewUs: number;
+  readonly timing: DiskTiming;
+}
+
+export interface Swarm {
+  readonly replicaCount: number;
+  readonly standbys: number;
+  readonly preset: FormatPreset;
+  readonly load: LoadOptions;
+  /** Ops that the log must reach before the seed is content: twice around the journal. */
+  readonly opsMin: number;
+  /** The safety phase takes at most so long. Microseconds. */
+  readonly safetyUs: number;
+  readonly network: NetworkOptions;
+  readonly faults: FaultOptions;
+  readonly replicas: readonly ReplicaOptions[];
+}
+
+export interface SwarmOverrides {
+  readonly replicas?: number;
+  readonly standbys?: number;
+  /** No faults at all. */
+  readonly calm?: boolean;
+}
+
+/** Slots, checkpoint interval and bar: small enough to wrap often, in the relations asserted. */
+const journals = [
+  { slotCount: 32, checkpointInterval: 4, barOps: 2 },
+  { slotCount: 32, checkpointInterval: 6, barOps: 2 },
+  { slotCount: 48, checkpointInterval: 12, barOps: 4 },
+  { slotCount: 64, checkpointInterval: 20, barOps: 4 },
+] as const;
+
+const second = 1_000_000;
+
+export function drawSwarm(seed: bigint, replicasDefault: number, overrides: SwarmOverrides): Swarm {
+  const random = stream(seed, Stream.swarm);
+  const replicaCount = overrides.replicas ?? drawReplicas(random, replicasDefault);
+  const standbys = overrides.standbys ?? (replicaCount > 1 && random.chance(0.2) ? 1 : 0);
+  const journal = journals[random.below(journals.length)]!;
+  const clientsMax = random.range(2, 8);
+  const opsMin = 2 * journal.slotCount + random.below(2 * journal.slotCount);
+  const replicas: ReplicaOptions[] = [];
+  for (let index = 0; index < replicaCount + standbys; index += 1) {
+    replicas.push(drawReplica(stream(seed, Stream.swarm, index + 1)));
+  }
+  const calm = overrides.calm === true;
+  return {
+    replicaCount,
+    standbys,
+    preset: { ...journal, clientsMax, blockSize, pageSize, formatVersion },
+    load: {
+      clientsMax,
+      clients: clientsMax + (random.chance(0.3) ? random.range(1, 2) : 0),
+      accounts: random.range(2, 40),
+      eventsMax: logarithmicRange(random, 1, random.chance(0.1) ? 400 : 40),
+      thinkUs: logarithmicRange(random, second / 4, 8 * second),
+      burst: random.chance(0.3) ? 0 : random.range(1, 9) / 10,
+      retryUs: logarithmicRange(random, second / 4, 4 * second),
+    },
+    opsMin,
+    safetyUs: random.range(60, 300) * second,
+    network: drawNetwork(random, calm),
+    faults: calm ? noFaults : drawFaults(random, replicaCount),
+    replicas,
+  };
+}
+
+function drawReplicas(random: Prng, replicasDefault: number): number {
+  const drawn = random.range(1, replicasMax);
+  return replicasDefault === 0 ? drawn : replicasDefault;
+}
+
+function drawReplica(random: Prng): ReplicaOptions {
+  const ssd = random.chance(0.7);
+  const unit = ssd ? 100 : 5000;
+  return {
+    memory: {
+      cacheGridBytes: random.below(4) * 512 * 1024,
+      recentBlocks: random.below(3) * 4,
+      pageCopyBytes: 1024 * 1024,
+      messagesLarge: random.range(4, 8),
+      repliesLarge: random.range(2, 3),
+      messagesSmall: random.range(48, 96),
+    },
+    grouping: random.chance(0.6),
+    checksum: random.chance(0.1) ? "portable" : "native",
+    turnUs: random.range(1, 300),
+    driftPpm: random.range(-200, 200),
+    skewUs: random.range(-second, second),
+    timing: {
+      readUs: logarithmicRange(random, unit, unit * 4),
+      writeUs: logarithmicRange(random, unit, unit * 4),
+      syncUs: logarithmicRange(random, unit, unit * 20),
+    },
+  };
+}
+
+function drawNetwork(random: Prng, calm: boolean): NetworkOptions {
+  const delayMinUs = logarithmicRange(random, 50, 20_000);
+  const some = (probability: number, max: number): number =>
+    calm || !random.chance(probability) ? 0 : random.range(1, max) / 1000;
+  return {
+    delayMinUs,
+    delayMeanUs: logarithmicRange(random, 20, 20_000),
+    loss: some(0.5, random.chance(0.2) ? 300 : 50),
+    duplication: some(0.5, 50),
+    reordering: some(0.5, 200),
+    corruption: some(0.3, 10),
+    linkMessagesMax: random.range(8, 64),
+  };
+}
+
+const noFaults: FaultOptions = {
+  crashUs: 0,
+  powerShare: 0,
+  outageUs: 0,
+  downMeanUs: second,
+  downMax: 0,
+  pauseUs: 0,
+  pauseMeanUs: second,
+  partitionUs: 0,
+  partitionMeanUs: second,
+  clogUs: 0,
+  clogMeanUs: second,
+  clockJumpUs: 0,
+  clockJumpMaxUs: 0,
+  slowDiskUs: 0,
+  rotUs: 0,
+  latentUs: 0,
+  misdirectedReadUs: 0,
+  misdirectedWriteUs: 0,
+  superblockUs: 0,
+  diskErrorUs: 0,
+  diskFullUs: 0,
+};
+
+function drawFaults(random: Prng, replicaCount: number): FaultOptions {
+  /** Mean time between two, or never. */
+  const every = (probability: number, minSeconds: number, maxSeconds: number): number => {
+    const drawn = logarithmicRange(random, minSeconds * second, maxSeconds * second);
+    return random.chance(probability) ? drawn : 0;
+  };
+  const spare = replicaCount - quorumsFor(replicaCount).viewChange;
+  return {
+    crashUs: every(0.7, 3, 40),
+    powerShare: random.range(0, 4) / 4,
+    outageUs: every(0.3, 20, 200),
+    downMeanUs: logarithmicRange(random, second / 10, 20 * second),
+    downMax: random.chance(0.3) ? replicaCount : Math.max(1, spare),
+    pauseUs: every(0.4, 3, 40),
+    pauseMeanUs: logarithmicRange(random, second / 100, 10 * second),
+    partitionUs: every(0.4, 5, 60),
+    partitionMeanUs: logarithmicRange(random, second / 10, 30 * second),
+    clogUs: every(0.4, 2, 30),
+    clogMeanUs: logarithmicRange(random, second / 100, 10 * second),
+    clockJumpUs: every(0.3, 5, 60),
+    clockJumpMaxUs: logarithmicRange(random, second / 1000, 3600 * second),
+    slowDiskUs: every(0.3, 5, 60),
+    rotUs: every(0.4, 2, 20),
+    latentUs: every(0.4, 2, 20),
+    misdirectedReadUs: every(0.3, 3, 30),
+    misdirectedWriteUs: every(0.3, 5, 60),
+    superblockUs: every(0.3, 5, 60),
+    diskErrorUs: every(0.3, 10, 100),
+    diskFullUs: every(0.2, 20, 200),
+  };
+}
