@@ -31,11 +31,13 @@ import { Backup, BackupVerdict } from "./backup.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import { ClientPort } from "./client-port.ts";
 import type { ClientSessions } from "./client-sessions.ts";
+import { ClusterClock } from "./cluster-clock.ts";
 import { Execution } from "./execution.ts";
 import { Executor } from "./executor.ts";
 import { HeaderChain } from "./header-chain.ts";
 import { LogRepair } from "./log-repair.ts";
 import { PeerPort } from "./peer-port.ts";
+import { PeerWatch } from "./peer-watch.ts";
 import { PrepareCache } from "./prepare-cache.ts";
 import { Primary } from "./primary.ts";
 import type { ReplicaBus } from "./replica-bus.ts";
@@ -59,6 +61,9 @@ export interface ReplicaOptions extends ReplicaIdentity {
   readonly pool: MessagePool;
   readonly replyPool: MessagePool;
   readonly time: Time;
+  /** Checksum of the root prepare. */
+  readonly formatId: Uint32Array;
+  readonly log: (text: string) => void;
   /** For the jitter of timeouts and the choice of peers. */
   readonly seed: number;
   /** Requests that may wait, in prepares. */
@@ -89,10 +94,14 @@ export class Replica extends ReplicaState {
   private readonly cache = new PrepareCache();
   private readonly execution: Execution;
   private readonly backup: Backup;
+  private readonly watch: PeerWatch;
+  private readonly clock: ClusterClock;
   private readonly silence: Timer;
   /** The new primary's log is durable: it begins when that is repaired and executed. */
   private taking = false;
   private onReplayed: (() => void) | null = null;
+  /** The durable checkpoint as of the last tick. */
+  private checkpointSeen = 0;
 
   constructor(options: ReplicaOptions) {
     super(options, options.journal, options.superblock);
@@ -170,6 +179,21 @@ export class Replica extends ReplicaState {
       repair: this.repair,
       sessions: options.sessions,
       checkpointInterval: options.checkpointInterval,
+    });
+    this.clock = new ClusterClock({
+      replica: options.replica,
+      replicaCount: options.replicaCount,
+      replicationQuorum: this.quorums.replication,
+      time: options.time,
+    });
+    this.watch = new PeerWatch({
+      state: this,
+      peers,
+      clock: this.clock,
+      time: options.time,
+      formatId: options.formatId,
+      log: options.log,
+      onFatal,
     });
     this.silence = new Timer({ ticks: silenceTicks, jitterPercent: 20 }, prng);
   }
@@ -493,8 +517,16 @@ export class Replica extends ReplicaState {
 
   /** Cluster time; false while it is not known. */
   private wallNs(target: Uint32Array, at: number): boolean {
-    this.options.time.wallNs(target, at);
-    return true;
+    return this.clock.wallNs(target, at);
+  }
+
+  /** With a newer checkpoint durable the journal takes ops, and acknowledges some, that it did not. */
+  private noticeCheckpoint(): void {
+    if (this.checkpointSeen === this.superblock.checkpointOp) return;
+    this.checkpointSeen = this.superblock.checkpointOp;
+    if (!this.hasLog) return;
+    this.chain.reset();
+    this.backup.acknowledgeUncommitted();
   }
 
   /** Once per loop turn, after its completions. */
@@ -509,6 +541,8 @@ export class Replica extends ReplicaState {
     this.execution.drain();
     if (this.isNormalPrimary) this.primary.tick();
     if (this.replicaCount === 1) return;
+    this.noticeCheckpoint();
+    this.watch.tick();
     this.viewChange.tick();
     this.repair.tick();
     if (this.silence.tick() && this.isNormalBackup) this.viewChange.vote();

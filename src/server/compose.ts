@@ -20,7 +20,8 @@ import { MessagePool } from "../io/message-pool.ts";
 import { StateMachine } from "../ledger/state-machine.ts";
 import { StorageEngine } from "../storage/engine.ts";
 import { ClientReplies } from "../wal/client-replies.ts";
-import { DataFileLayout } from "../wal/data-file.ts";
+import { DataFileLayout, type FormatOptions } from "../wal/data-file.ts";
+import { rootPrepareSize, scratchMemory, writeRootPrepare } from "../wal/headers.ts";
 import { Journal } from "../wal/journal.ts";
 import type { Superblock } from "../wal/superblock.ts";
 
@@ -148,6 +149,8 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     checkpointer,
     checkpointInterval: format.checkpointInterval,
     // Differs between replicas and between starts, and needs no clock.
+    formatId: formatIdOf(format),
+    log: options.log,
     seed: superblock.sequence * 16 + format.replica,
     onFatal,
     bus: options.createBus(pool, () => replica),
@@ -171,6 +174,13 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     io,
     log: options.log,
   };
+}
+
+/** What replicas of one cluster have in common: the checksum of their root prepare. */
+function formatIdOf(format: FormatOptions): Uint32Array {
+  const root = scratchMemory(rootPrepareSize);
+  writeRootPrepare(root, 0, format);
+  return root.words.slice(0, 4);
 }
 
 /** Connections of clients that a server keeps: its sessions and some that come and go. */

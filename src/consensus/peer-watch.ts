@@ -1,0 +1,114 @@
+/**
+ * Pings peers, for their clocks, and finds out whether they belong: a replica that was formatted with
+ * other constants, or whose checkpoint differs at the same op, must not be believed.
+ *
+ * Invariant: messages of a peer that does not belong are dropped, until a ping of it shows that it
+ * does (it was formatted anew).
+ */
+import { u64ReadNumber, u128Equal } from "../core/u128.ts";
+import type { Time } from "../io/io.ts";
+import type { Message } from "../io/message-pool.ts";
+import { frame } from "../wire/header.ts";
+import { pingHeader, pongHeader } from "../wire/replica-headers.ts";
+import { PingFields } from "../wire/replica-messages.ts";
+import type { ClusterClock } from "./cluster-clock.ts";
+import type { PeerPort } from "./peer-port.ts";
+import type { ReplicaState } from "./replica-state.ts";
+
+/** Between pings, while the cluster's time is known, and while it is not. */
+const pingTicks = 100;
+const pingTicksUnsynchronized = 10;
+
+export interface PeerWatchOptions {
+  readonly state: ReplicaState;
+  readonly peers: PeerPort;
+  readonly clock: ClusterClock;
+  readonly time: Time;
+  /** Checksum of the root prepare: everything that replicas must have been formatted with alike. */
+  readonly formatId: Uint32Array;
+  readonly log: (text: string) => void;
+  readonly onFatal: (text: string) => void;
+}
+
+export class PeerWatch {
+  private readonly options: PeerWatchOptions;
+  private readonly state: ReplicaState;
+  private readonly fields = new PingFields();
+  private readonly wall = new Uint32Array(2);
+  private readonly ownId = new Uint32Array(4);
+  /** Bit r: replica r does not belong. */
+  private foreign = 0;
+  private ticksToPing = 1;
+
+  constructor(options: PeerWatchOptions) {
+    this.options = options;
+    this.state = options.state;
+    this.fields.formatId.set(options.formatId.subarray(0, 4));
+    this.fields.replicaCount = options.state.replicaCount;
+  }
+
+  isForeign(replica: number): boolean {
+    return (this.foreign & (1 << replica)) !== 0;
+  }
+
+  onPing(message: Message): void {
+    const from = message.bytes[frame.at.replica]!;
+    const { words } = message;
+    if (!this.belongs(message, from)) return;
+    const { superblock } = this.state;
+    if (u64ReadNumber(words, pingHeader.word.checkpointOp) === superblock.checkpointOp) {
+      superblock.copyCheckpointId(this.ownId, 0);
+      if (!u128Equal(words, pingHeader.word.checkpointId, this.ownId, 0)) {
+        this.options.onFatal(
+          `checkpoint ${superblock.checkpointOp} is another one here than at replica ${from}: replicas have ` +
+            "diverged; keep their data files for analysis.",
+        );
+        return;
+      }
+    }
+    this.options.time.wallNs(this.wall, 0);
+    this.options.peers.pong(message, from, this.wall);
+  }
+
+  private belongs(message: Message, from: number): boolean {
+    const { words, bytes } = message;
+    const count = bytes[pingHeader.at.replicaCount]!;
+    const alike = u128Equal(words, pingHeader.word.formatId, this.options.formatId, 0);
+    const bit = 1 << from;
+    if (alike && count === this.state.replicaCount) {
+      this.foreign &= ~bit;
+      return true;
+    }
+    if ((this.foreign & bit) === 0) {
+      const what =
+        count === this.state.replicaCount
+          ? "with other options than this one"
+          : `for a cluster of ${count} replicas, this one for ${this.state.replicaCount}`;
+      this.options.log(`replica ${from} was formatted ${what}: it is ignored; format it anew`);
+    }
+    this.foreign |= bit;
+    return false;
+  }
+
+  onPong(message: Message): void {
+    const { words } = message;
+    const sent = pongHeader.word.monotonic;
+    const wall = pongHeader.word.wall;
+    const from = message.bytes[frame.at.replica]!;
+    this.options.clock.onPong(from, words[sent]!, words[sent + 1]!, words[wall]!, words[wall + 1]!);
+  }
+
+  /** Every 10 ms. */
+  tick(): void {
+    const { clock, time, peers } = this.options;
+    clock.tick();
+    this.ticksToPing -= 1;
+    if (this.ticksToPing > 0) return;
+    this.ticksToPing = clock.synchronized ? pingTicks : pingTicksUnsynchronized;
+    const { superblock } = this.state;
+    superblock.copyCheckpointId(this.fields.checkpointId, 0);
+    this.fields.checkpointOp = superblock.checkpointOp;
+    time.monotonicNs(this.fields.monotonic, 0);
+    peers.ping(this.fields);
+  }
+}
