@@ -3,6 +3,8 @@ import { afterEach, describe, expect, test } from "vitest";
 import { Latencies } from "../../src/cli/benchmark/latencies.ts";
 import { complaint, reportJson, reportText } from "../../src/cli/benchmark/report.ts";
 import { Runner, type RunOptions } from "../../src/cli/benchmark/runner.ts";
+import type { Io } from "../../src/io/io.ts";
+import { openIo } from "../../src/io/open-io.ts";
 import { Operation } from "../../src/wire/operations.ts";
 import { TransferFlag, u128Max } from "../reference/records.ts";
 import {
@@ -17,7 +19,12 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.close()));
 });
 
-const hooks = { onPhase: () => {}, onProgress: () => {} };
+const hooks = { onPhase: () => {}, onProgress: () => {}, onBatch: () => {} };
+
+type Backend = "auto" | "portable";
+
+/** Whatever this machine has, or what every machine has; the loop is the test runner's. */
+const guestIo = (backend: Backend = "auto"): Io => openIo({ backend, drive: "guest" }).io;
 
 async function prepare(
   misbehaviour: Misbehaviour,
@@ -42,13 +49,17 @@ async function prepare(
   return { server, options };
 }
 
-async function benchmark(misbehaviour: Misbehaviour, changes: Partial<RunOptions>) {
+async function benchmark(
+  misbehaviour: Misbehaviour,
+  changes: Partial<RunOptions>,
+  backend: Backend = "auto",
+) {
   const { server, options } = await prepare(misbehaviour, changes);
-  const result = await new Runner(options, hooks).run();
+  const result = await new Runner(guestIo(backend), options, hooks).run();
   return { server, options, result, report: { options, result, server: undefined } };
 }
 
-describe("a run", () => {
+describe.each<Backend>(["auto", "portable"])("a run over the backend '%s'", (backend) => {
   test.each<[string, Partial<RunOptions>, Misbehaviour]>([
     ["one client", {}, {}],
     ["a batch that does not divide the transfers", { batch: 300, transfers: 1001 }, {}],
@@ -63,7 +74,7 @@ describe("a run", () => {
     ["replies in pieces", { clients: 2 }, { pieceSize: 100 }],
     ["dropped requests", { transfers: 320 }, { dropEvery: 5 }],
   ])("%s", async (_, changes, misbehaviour) => {
-    const { server, options, result, report } = await benchmark(misbehaviour, changes);
+    const { server, options, result, report } = await benchmark(misbehaviour, changes, backend);
     expect(complaint(report)).toBe(undefined);
     expect(server.ledger.accounts.size).toBe(options.accounts);
     expect(server.ledger.transfers.size).toBe(options.transfers);
@@ -74,8 +85,10 @@ describe("a run", () => {
     expect(result.latencyMaxMs).toBeGreaterThanOrEqual(result.latencyP99Ms);
     expect(result.latencyP99Ms).toBeGreaterThanOrEqual(result.latencyP50Ms);
   });
+});
 
-  test("the options shape the load", async () => {
+describe("a load", () => {
+  test("the options shape it", async () => {
     const hot = (await benchmark({}, { hotAccounts: 3 })).server.ledger;
     expect([...hot.transfers.values()].every((transfer) => transfer.debit_account_id <= 3n)).toBe(
       true,
@@ -124,9 +137,9 @@ describe("what must not pass for a result", () => {
     const server = await startReferenceServer();
     servers.push(server);
     const { options } = await prepare({}, { address: { host: "127.0.0.1", port: server.port } });
-    await new Runner(options, hooks).run();
+    await new Runner(guestIo(), options, hooks).run();
     // The same ids again: every account and every transfer exists.
-    const result = await new Runner(options, hooks).run();
+    const result = await new Runner(guestIo(), options, hooks).run();
     const report = { options, result, server: undefined };
     expect(result.refused).toEqual(
       new Map([
@@ -198,13 +211,13 @@ describe("what must not pass for a result", () => {
     ["a smaller limit", { batchSizeLimit: 4096 }, /at most 31 transfers .* --batch=31 or less/],
   ])("%s", async (_, misbehaviour, expected) => {
     const { options } = await prepare(misbehaviour, {});
-    await expect(new Runner(options, hooks).run()).rejects.toThrow(expected);
+    await expect(new Runner(guestIo(), options, hooks).run()).rejects.toThrow(expected);
   });
 
   test("no server", async () => {
     const { server, options } = await prepare({}, {});
     await server.close();
-    await expect(new Runner(options, hooks).run()).rejects.toThrow(
+    await expect(new Runner(guestIo(), options, hooks).run()).rejects.toThrow(
       `nothing listens on 127.0.0.1:${server.port}`,
     );
   });

@@ -1,11 +1,13 @@
 /**
- * One request message, built in place: header and body share a buffer that is reused for every
- * request of its kind. The body (and its checksum) is made while the request before it is under
- * way; the header, which carries the context of the last reply, is finished just before sending.
+ * One request message, built in place: header and body share a buffer that is sent from where it
+ * lies and reused for every request of its kind. The body (and its checksum) is made while the
+ * request before it is under way; the header, which carries the context of the last reply, is
+ * finished just before sending.
  */
 import { assert } from "../../core/assert.ts";
 import { headerSize } from "../../core/limits.ts";
 import { u64WriteNumber, u128Copy } from "../../core/u128.ts";
+import type { FileIo, IoBuffer } from "../../io/io.ts";
 import { checksum } from "../../native/checksum.ts";
 import { Command, frame, requestHeader } from "../../wire/header.ts";
 import { multiBatchFinish, multiBatchTrailerSize } from "../../wire/multi-batch.ts";
@@ -13,25 +15,24 @@ import { Operation, operationEventSize, registerBodySize } from "../../wire/oper
 import { ownRelease } from "../../wire/release.ts";
 
 export class RequestBuffer {
-  readonly bytes: Uint8Array;
+  readonly memory: IoBuffer;
   readonly words: Uint32Array;
   /** Header and body of the request that lies in the buffer. */
   size = headerSize;
   readonly operation: number;
   /** Events in the body. */
   events = 0;
-  private sentView: Uint8Array;
+  private readonly bytes: Uint8Array;
   private readonly counts = new Uint32Array(1);
 
   /** @param operation - What its batches will be; `register` needs no more than this room. */
-  constructor(operation: number, eventsMax: number) {
+  constructor(io: FileIo, operation: number, eventsMax: number) {
     const eventSize = operationEventSize[operation]!;
     const batch = eventSize === 0 ? 0 : eventsMax * eventSize + multiBatchTrailerSize(eventSize, 1);
-    const memory = new ArrayBuffer(headerSize + Math.max(batch, registerBodySize));
     this.operation = operation;
-    this.bytes = new Uint8Array(memory);
-    this.words = new Uint32Array(memory);
-    this.sentView = this.bytes;
+    this.memory = io.allocate(headerSize + Math.max(batch, registerBodySize));
+    this.bytes = this.memory.bytes;
+    this.words = this.memory.words;
   }
 
   /** The body is one sub-batch: writes its trailer and its checksum. */
@@ -80,11 +81,5 @@ export class RequestBuffer {
     words[requestHeader.word.request] = request;
     this.bytes[requestHeader.at.operation] = this.operation;
     checksum(this.bytes, 0, this.bytes, 16, headerSize - 16);
-  }
-
-  /** The bytes to send. The view is kept as long as the size stays the same. */
-  message(): Uint8Array {
-    if (this.sentView.length !== this.size) this.sentView = this.bytes.subarray(0, this.size);
-    return this.sentView;
   }
 }

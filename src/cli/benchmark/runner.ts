@@ -3,8 +3,15 @@
  * accounts, drives the transfers with every client always having one request in flight, and
  * compares the balances with the books that the workload kept.
  */
-import { headerSize } from "../../core/limits.ts";
-import { eventMax, Operation, operationResultSize } from "../../wire/operations.ts";
+import { headerSize, messageSizeMax } from "../../core/limits.ts";
+import type { Io } from "../../io/io.ts";
+import { multiBatchTrailerSize } from "../../wire/multi-batch.ts";
+import {
+  eventMax,
+  Operation,
+  operationResultSize,
+  registerReplyBodySize,
+} from "../../wire/operations.ts";
 import { CommandError } from "../command-error.ts";
 import type { SocketAddress } from "../values.ts";
 import { Latencies } from "./latencies.ts";
@@ -21,6 +28,12 @@ const resultStatusWord = 2;
 
 const tickMs = 100;
 
+/**
+ * Clients that connect and register at the same time. A server logs registrations one by one and
+ * drops what it cannot queue, so thousands at once would mostly wait for their own retries.
+ */
+const registeringMax = 32;
+
 export interface RunOptions extends WorkloadOptions {
   readonly address: SocketAddress;
   readonly cluster: bigint;
@@ -35,6 +48,11 @@ export interface RunHooks {
   onPhase(phase: Phase): void;
   /** Called several times a second: events done of all in the phase. */
   onProgress(phase: Phase, done: number, all: number): void;
+  /**
+   * Called for each batch of transfers when it was answered. Milliseconds.
+   * @param sentMs - Since the first batch was sent.
+   */
+  onBatch(client: number, sentMs: number, latencyMs: number, events: number): void;
 }
 
 /** Totals of the accounts' balances. */
@@ -79,15 +97,18 @@ export class Runner {
   private readonly sessions: Session[] = [];
   private readonly refused = new Map<number, number>();
   private readonly latencies: Latencies;
-  /** What `onReply` does in the present phase. */
+  /** What `onReply` and `onSent` do in the present phase. */
   private handleReply: (session: Session) => void = () => {};
+  private handleSent: (session: Session) => void = () => {};
   private handleRegistered: () => void = () => {};
   private handleFailure: (error: Error) => void = () => {};
   private phase: Phase = "accounts";
   private done = 0;
   private all = 0;
 
+  /** @param io - Not started: the run starts it, and stops it in the end. */
   constructor(
+    private readonly io: Io,
     private readonly options: RunOptions,
     private readonly hooks: RunHooks,
   ) {
@@ -99,28 +120,36 @@ export class Runner {
     }
     const events: SessionEvents = {
       onRegistered: () => this.handleRegistered(),
+      onSent: (session) => this.handleSent(session),
       onReply: (session) => this.handleReply(session),
       onFailure: (sentence) => this.handleFailure(new CommandError(sentence)),
     };
     for (let index = 0; index < options.clients; index += 1) {
-      this.sessions.push(new Session(options.address, cluster, events));
+      // The first one asks for all the balances, too.
+      const replySizeMax = index === 0 ? messageSizeMax : replySizeOf(options.batch);
+      this.sessions.push(new Session(index, io, options.address, cluster, replySizeMax, events));
     }
   }
 
   /** @throws {CommandError} when the server cannot be reached or answers what it must not. */
-  run(): Promise<RunResult> {
+  async run(): Promise<RunResult> {
+    this.io.start(() => {});
     const timer = setInterval(() => {
       const nowMs = performance.now();
       for (const session of this.sessions) session.tick(nowMs);
       if (this.all > 0) this.hooks.onProgress(this.phase, this.done, this.all);
     }, tickMs);
-    return new Promise<RunResult>((resolve, reject) => {
-      this.handleFailure = reject;
-      this.phases().then(resolve, reject);
-    }).finally(() => {
+    try {
+      return await new Promise<RunResult>((resolve, reject) => {
+        this.handleFailure = reject;
+        this.phases().then(resolve, reject);
+      });
+    } finally {
       clearInterval(timer);
       for (const session of this.sessions) session.close();
-    });
+      // Ends the connections, and comes back when no operation of theirs is in flight.
+      await new Promise<void>((resolve) => this.io.stop(resolve));
+    }
   }
 
   private async phases(): Promise<RunResult> {
@@ -135,7 +164,7 @@ export class Runner {
     this.begin("transfers", this.options.transfers);
     const cpuBefore = process.cpuUsage();
     const transfersStartMs = performance.now();
-    await this.createTransfers();
+    await this.createTransfers(transfersStartMs);
     const transfersMs = performance.now() - transfersStartMs;
     const cpu = process.cpuUsage(cpuBefore);
 
@@ -167,12 +196,19 @@ export class Runner {
 
   private register(): Promise<void> {
     return new Promise((resolve) => {
+      let started = 0;
       let missing = this.sessions.length;
+      const startNext = (): void => {
+        if (started === this.sessions.length) return;
+        this.sessions[started]!.start();
+        started += 1;
+      };
       this.handleRegistered = () => {
         missing -= 1;
         if (missing === 0) resolve();
+        else startNext();
       };
-      for (const session of this.sessions) session.start();
+      for (let index = 0; index < registeringMax; index += 1) startNext();
     });
   }
 
@@ -198,7 +234,7 @@ export class Runner {
     const session = this.sessions[0]!;
     const { accounts } = this.options;
     const most = this.eventsPerRequest(operation);
-    const buffer = new RequestBuffer(operation, Math.min(most, accounts));
+    const buffer = new RequestBuffer(this.io, operation, Math.min(most, accounts));
     return new Promise((resolve) => {
       let next = 0;
       const sendNext = (): void => {
@@ -209,7 +245,7 @@ export class Runner {
         }
         fill(buffer, next, count);
         next += count;
-        session.send(buffer, () => {});
+        session.send(buffer);
       };
       this.handleReply = () => {
         onBatch(session, buffer.events);
@@ -228,27 +264,28 @@ export class Runner {
     );
   }
 
-  private createTransfers(): Promise<void> {
+  private createTransfers(startMs: number): Promise<void> {
     const { batch } = this.options;
-    const clients = new Map<Session, Client>();
-    for (const session of this.sessions) {
-      clients.set(session, {
+    const clients = this.sessions.map(
+      (session): Client => ({
         session,
         buffers: [
-          new RequestBuffer(Operation.createTransfers, batch),
-          new RequestBuffer(Operation.createTransfers, batch),
+          new RequestBuffer(this.io, Operation.createTransfers, batch),
+          new RequestBuffer(this.io, Operation.createTransfers, batch),
         ],
         pending: new PendingBatch(batch),
         current: 0,
         filled: false,
-      });
-    }
+      }),
+    );
     return new Promise((resolve) => {
       let busy = 0;
       this.handleReply = (session) => {
-        const client = clients.get(session)!;
+        const client = clients[session.index]!;
         const events = client.buffers[client.current].events;
-        this.latencies.add(session.latencyMs);
+        const { latencyMs } = session;
+        this.latencies.add(latencyMs);
+        this.hooks.onBatch(session.index, session.sentAtMs - startMs, latencyMs, events);
         this.checkResults(session, events);
         this.done += events;
         this.fillNext(client);
@@ -256,10 +293,14 @@ export class Runner {
           this.sendFilled(client);
         } else {
           busy -= 1;
-          if (busy === 0) resolve();
+          if (busy > 0) return;
+          this.handleSent = () => {};
+          resolve();
         }
       };
-      for (const client of clients.values()) {
+      // The next batch is made while the server works on the one just sent.
+      this.handleSent = (session) => this.fillNext(clients[session.index]!);
+      for (const client of clients) {
         this.fillNext(client);
         if (!client.filled) break; // Fewer batches than clients.
         busy += 1;
@@ -279,8 +320,7 @@ export class Runner {
   private sendFilled(client: Client): void {
     client.current = client.current === 0 ? 1 : 0;
     client.filled = false;
-    // The next batch is made while the server works on this one.
-    client.session.send(client.buffers[client.current], () => this.fillNext(client));
+    client.session.send(client.buffers[client.current]);
   }
 
   private checkResults(session: Session, events: number): void {
@@ -314,7 +354,8 @@ export class Runner {
       (buffer, first, count) => this.workload.fillLookup(buffer, first, count),
       (session) => {
         const count = Math.max(0, session.replyElements());
-        const words = new BigUint64Array(session.replyWords.buffer, headerSize, count * 16);
+        const { buffer, byteOffset } = session.replyWords;
+        const words = new BigUint64Array(buffer, byteOffset + headerSize, count * 16);
         for (let index = 0; index < count; index += 1) {
           const at = index * 16;
           totals.debitsPending += words[at + 2]! + (words[at + 3]! << 64n);
@@ -350,4 +391,11 @@ export class Runner {
     }
     return undefined;
   }
+}
+
+/** Header and body of the largest answer to `register` and to batches of transfers. */
+function replySizeOf(batch: number): number {
+  const resultSize = operationResultSize[Operation.createTransfers]!;
+  const body = batch * resultSize + multiBatchTrailerSize(resultSize, 1);
+  return headerSize + Math.max(body, registerReplyBodySize);
 }

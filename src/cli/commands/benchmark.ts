@@ -3,6 +3,7 @@
 import { randomInt } from "node:crypto";
 import { tmpdir } from "node:os";
 import { clientsMaxLimit } from "../../core/limits.ts";
+import { openIo } from "../../io/open-io.ts";
 import { processUsage } from "../benchmark/process-usage.ts";
 import {
   complaint,
@@ -185,7 +186,9 @@ async function measure(
   let phaseStartMs = 0;
   let cpuBeforeS = 0;
   let figures: ServerFigures | undefined;
-  const runner = new Runner(runOptions, {
+  // This process has nothing else to do than to wait for replies.
+  const { io } = openIo({ backend: "auto", drive: "owned" });
+  const runner = new Runner(io, runOptions, {
     onPhase(phase) {
       phaseStartMs = performance.now();
       const usage = server === undefined ? undefined : processUsage(server.pid);
@@ -198,6 +201,7 @@ async function measure(
     onProgress(phase, done, all) {
       progress.show(phase, done, all, done / ((performance.now() - phaseStartMs) / 1000));
     },
+    onBatch() {},
   });
   let result: RunResult;
   try {
