@@ -426,11 +426,14 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       this.trace.log(place.name, "open", `view ${replica.view} committed ${replica.commitMin}`);
     }
     this.load.onReplicaOpen(place.index);
+    // What it starts from, the empty state included, is a checkpoint that prepares may name.
+    this.load.onCheckpoint(place.index, place.parts!.superblock.checkpointOp, place.checkpointId());
   }
 
   onFatal(place: Place, text: string): void {
     if (this.trace.logging) this.trace.log(place.name, "gave up", text);
-    if (!place.fatalAllowed && !place.disk.failing) this.fail(`${place.name} gave up: ${text}`);
+    if (!place.fatalAllowed && !place.disk.failing && !place.diskFull)
+      this.fail(`${place.name} gave up: ${text}`);
     this.count("gave up");
     const { generation } = place;
     this.callbacks.after(exitUs, () => {
