@@ -89,7 +89,7 @@ try {
     checkCreated(await client.createAccounts(list), list.length);
   }
 
-  const latencies = new Latencies(Math.ceil(transfers / batch));
+  const latencies = new Latencies();
   const serverBefore = processUsage(server.pid);
   const cpuBefore = process.cpuUsage();
   const startMs = performance.now();

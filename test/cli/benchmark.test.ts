@@ -1,5 +1,9 @@
 /** The benchmark's load and its checks, against a slow server that keeps the reference's books. */
-import { afterEach, describe, expect, test } from "vitest";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { BatchLog } from "../../src/cli/benchmark/batch-log.ts";
 import { Latencies } from "../../src/cli/benchmark/latencies.ts";
 import { complaint, reportJson, reportText } from "../../src/cli/benchmark/report.ts";
 import { Runner, type RunOptions } from "../../src/cli/benchmark/runner.ts";
@@ -224,8 +228,65 @@ describe("what must not pass for a result", () => {
 });
 
 test("percentiles are those of the nearest rank", () => {
-  const latencies = new Latencies(2);
+  const latencies = new Latencies();
   for (let value = 100; value >= 1; value -= 1) latencies.add(value);
   expect(latencies.percentiles([0.5, 0.99, 1])).toEqual([50, 99, 100]);
-  expect(new Latencies(0).percentiles([0.5])).toEqual([0]);
+  expect(new Latencies().percentiles([0.5])).toEqual([0]);
+  const many = new Latencies();
+  for (let value = 200_000; value >= 1; value -= 1) many.add(value);
+  expect(many.count).toBe(200_000);
+  expect(many.percentiles([0.5, 1])).toEqual([100_000, 200_000]);
+});
+
+describe("the file of all batches", () => {
+  const folder = mkdtempSync(join(tmpdir(), "pacioli-batches-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test("has a line for every batch, in the order of the replies", async () => {
+    const path = join(folder, "batches.csv");
+    const log = new BatchLog(path);
+    const { options } = await prepare({}, { batch: 300, clients: 2 });
+    const latencies: number[] = [];
+    await new Runner(guestIo(), options, {
+      ...hooks,
+      onBatch(client, sentMs, latencyMs, events) {
+        latencies.push(latencyMs);
+        log.add(client, sentMs, latencyMs, events);
+      },
+    }).run();
+    log.finish();
+    const [head, ...lines] = readFileSync(path, "utf8").trimEnd().split("\n");
+    expect(head).toBe("client,sent_ms,latency_ms,transfers");
+    const rows = lines.map((line) => line.split(",").map(Number));
+    expect(rows.map((row) => row[3]).sort()).toEqual([100, 300, 300, 300]);
+    expect(rows.map((row) => row[0]).sort()).toEqual([0, 0, 1, 1]);
+    expect(rows.map((row) => row[2]!.toFixed(3))).toEqual(latencies.map((ms) => ms.toFixed(3)));
+    // A client sends again when it was answered.
+    for (const client of [0, 1]) {
+      const [first, second] = rows.filter((row) => row[0] === client);
+      expect(first![1]).toBeGreaterThanOrEqual(0);
+      expect(second![1]).toBeGreaterThanOrEqual(first![1]! + first![2]! - 0.002);
+    }
+  });
+
+  test("holds more than there is room for at first", () => {
+    const path = join(folder, "many.csv");
+    const log = new BatchLog(path);
+    for (let index = 0; index < 70_001; index += 1) log.add(index, index + 0.5, index / 8, 7);
+    log.finish();
+    const lines = readFileSync(path, "utf8").trimEnd().split("\n");
+    expect(lines.length).toBe(70_002);
+    expect(lines[1]).toBe("0,0.500,0.000,7");
+    expect(lines[70_001]).toBe("70000,70000.500,8750.000,7");
+  });
+
+  test("replaces no other file, and is not left behind empty", () => {
+    const path = join(folder, "taken.csv");
+    new BatchLog(path).finish();
+    expect(existsSync(path)).toBe(false);
+    writeFileSync(path, "books");
+    expect(() => new BatchLog(path)).toThrow(/'.*taken\.csv' exists already; remove it/);
+    expect(readFileSync(path, "utf8")).toBe("books");
+    expect(() => new BatchLog(join(folder, "no", "x.csv"))).toThrow(/cannot be made \(ENOENT/);
+  });
 });

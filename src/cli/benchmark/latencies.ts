@@ -1,12 +1,11 @@
 /** Latencies of one run, kept one by one: exact percentiles, no buckets. */
 
-export class Latencies {
-  private values: Float64Array;
-  private length = 0;
+/** Values that there is room for at first. */
+const initialLength = 65_536;
 
-  constructor(expected: number) {
-    this.values = new Float64Array(Math.max(1, expected));
-  }
+export class Latencies {
+  private values = new Float64Array(initialLength);
+  private length = 0;
 
   get count(): number {
     return this.length;

@@ -96,7 +96,7 @@ export class Runner {
   private readonly workload: Workload;
   private readonly sessions: Session[] = [];
   private readonly refused = new Map<number, number>();
-  private readonly latencies: Latencies;
+  private readonly latencies = new Latencies();
   /** What `onReply` and `onSent` do in the present phase. */
   private handleReply: (session: Session) => void = () => {};
   private handleSent: (session: Session) => void = () => {};
@@ -113,7 +113,6 @@ export class Runner {
     private readonly hooks: RunHooks,
   ) {
     this.workload = new Workload(options);
-    this.latencies = new Latencies(Math.ceil(options.transfers / options.batch) + options.clients);
     const cluster = new Uint32Array(new BigUint64Array(2).buffer);
     for (let word = 0; word < 4; word += 1) {
       cluster[word] = Number((options.cluster >> BigInt(32 * word)) & 0xffff_ffffn);

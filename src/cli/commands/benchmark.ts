@@ -4,6 +4,7 @@ import { randomInt } from "node:crypto";
 import { tmpdir } from "node:os";
 import { clientsMaxLimit } from "../../core/limits.ts";
 import { openIo } from "../../io/open-io.ts";
+import { BatchLog } from "../benchmark/batch-log.ts";
 import { processUsage } from "../benchmark/process-usage.ts";
 import {
   complaint,
@@ -75,6 +76,10 @@ const options = {
     max: clientsMaxLimit,
     defaultText: "the server's",
   }),
+  latencies: text({
+    help: "Write a line for every batch of transfers: client, when sent, latency, transfers",
+    placeholder: "FILE",
+  }),
   json: flag("One JSON object instead of text"),
 };
 
@@ -141,7 +146,7 @@ export const benchmarkCommand = defineCommand({
     // Ids that no earlier run against this server can have used.
     const idSpace = Date.now() * 1000 + randomInt(1000);
     const runOptions = { ...load, address, idSpace };
-    return finish(await measure(runOptions, undefined, terminal), values.json, terminal);
+    return finish(await measure(runOptions, undefined, values, terminal), values.json, terminal);
   },
 });
 
@@ -169,7 +174,7 @@ async function onTemporaryServer(load: Load, values: Values, terminal: Terminal)
   process.once("SIGTERM", onSignal);
   try {
     const runOptions = { ...load, address: server.address, idSpace: 0 };
-    return finish(await measure(runOptions, server, terminal), values.json, terminal);
+    return finish(await measure(runOptions, server, values, terminal), values.json, terminal);
   } finally {
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
@@ -180,8 +185,10 @@ async function onTemporaryServer(load: Load, values: Values, terminal: Terminal)
 async function measure(
   runOptions: RunOptions,
   server: TemporaryServer | undefined,
+  values: Values,
   terminal: Terminal,
 ): Promise<Report> {
+  const log = values.latencies === undefined ? null : new BatchLog(userPath(values.latencies));
   const progress = new Progress(terminal);
   let phaseStartMs = 0;
   let cpuBeforeS = 0;
@@ -201,13 +208,16 @@ async function measure(
     onProgress(phase, done, all) {
       progress.show(phase, done, all, done / ((performance.now() - phaseStartMs) / 1000));
     },
-    onBatch() {},
+    onBatch(client, sentMs, latencyMs, events) {
+      log?.add(client, sentMs, latencyMs, events);
+    },
   });
   let result: RunResult;
   try {
     result = await runner.run();
   } finally {
     progress.clear();
+    log?.finish();
   }
   return { options: runOptions, result, server: figures };
 }
