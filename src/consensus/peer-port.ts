@@ -4,7 +4,12 @@
  */
 import { headerSize } from "../core/limits.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
-import { headersMax, headersSizeMax, viewSizeMax } from "../wire/replica-headers.ts";
+import {
+  headersMax,
+  headersSizeMax,
+  joinViewSizeMax,
+  viewSizeMax,
+} from "../wire/replica-headers.ts";
 import {
   type JoinViewFields,
   type PingFields,
@@ -54,7 +59,7 @@ export class PeerPort {
   }
 
   ping(fields: PingFields): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, replica, superblock } = this.state;
     writePing(message.bytes, message.words, cluster, superblock.view, replica, fields);
@@ -62,7 +67,7 @@ export class PeerPort {
   }
 
   pong(ping: Message, to: number, wall: Uint32Array): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, replica, superblock } = this.state;
     writePong(message.bytes, message.words, cluster, superblock.view, replica, ping.words, wall);
@@ -71,7 +76,7 @@ export class PeerPort {
 
   /** @param at - Index of the prepare's header in `words`. */
   prepareOk(to: number, words: Uint32Array, at: number): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, view, replica, commitMin, superblock } = this.state;
     const { checkpointOp } = superblock;
@@ -91,7 +96,7 @@ export class PeerPort {
 
   /** The primary's heartbeat: what it has executed. */
   commit(): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, view, replica, commitMin, executedChecksum, superblock } = this.state;
     superblock.copyCheckpointId(this.commitId, 0);
@@ -111,7 +116,7 @@ export class PeerPort {
   }
 
   exitView(): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, view, replica } = this.state;
     writeExitView(message.bytes, message.words, cluster, view, replica);
@@ -120,7 +125,7 @@ export class PeerPort {
 
   /** @param headers - As many as `headerCount`, of `fields.op` downwards. */
   joinView(fields: JoinViewFields, headers: Uint32Array, headerCount: number): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(joinViewSizeMax);
     if (message === null) return;
     const { cluster, view, replica } = this.state;
     this.putHeaders(message, headerWords, headers, headerCount);
@@ -149,7 +154,7 @@ export class PeerPort {
   }
 
   getView(to: number, nonce: Uint32Array): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, view, replica } = this.state;
     writeGetView(message.bytes, message.words, cluster, view, replica, nonce);
@@ -157,7 +162,7 @@ export class PeerPort {
   }
 
   getHeaders(to: number, opMin: number, opMax: number): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, replica } = this.state;
     writeGetHeaders(message.bytes, message.words, cluster, 0, replica, opMin, opMax);
@@ -187,7 +192,7 @@ export class PeerPort {
   }
 
   getPrepare(to: number, op: number, checksum: Uint32Array, checksumAt: number): void {
-    const message = this.pool.get(headersSizeMax);
+    const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, replica } = this.state;
     writeGetPrepare(message.bytes, message.words, cluster, 0, replica, checksum, checksumAt, op);

@@ -298,9 +298,18 @@ export class Replica extends ReplicaState {
 
   private onPeerMessage(message: Message): void {
     const command = message.bytes[frame.at.command]!;
-    if (command !== Command.prepare && message.bytes[frame.at.replica]! >= this.replicaCount)
+    const from = message.bytes[frame.at.replica]!;
+    if (from >= this.replicaCount) return;
+    if (command === Command.ping) {
+      this.watch.onPing(message);
       return;
+    }
+    // The author of a prepare is not its sender, but nobody foreign ever was a primary.
+    if (this.watch.isForeign(from)) return;
     switch (command) {
+      case Command.pong:
+        this.watch.onPong(message);
+        return;
       case Command.prepare:
         this.onPrepare(message);
         return;

@@ -197,8 +197,8 @@ export const blockHeader = defineLayout(
 /** Headers in a join_view: as many as may be uncommitted, and the one before. */
 export const joinHeadersMax = pipelinePrepareMax + 1;
 
-/** Headers in one `headers` message. */
-export const headersMax = 64;
+/** Headers in one `headers` message, which is to fit a small message of the pool. */
+export const headersMax = 60;
 
 /** Block requests in one `get_blocks`. */
 export const blockRequestsMax = 4;
