@@ -19,8 +19,9 @@
 import { assert } from "../core/assert.ts";
 import { headerSize } from "../core/limits.ts";
 import { RingQueue } from "../core/ring-queue.ts";
+import { u128Copy } from "../core/u128.ts";
 import { checkBody, checkFrame, FrameVerdict } from "../wire/frame-check.ts";
-import { frame } from "../wire/header.ts";
+import { Command, frame } from "../wire/header.ts";
 import { CloseCause } from "./bus-counters.ts";
 import { Completion, type IoBuffer, type SocketHandle, type SocketIo } from "./io.ts";
 import { type Message, type MessagePool, MessageWaiter, smallMessageSize } from "./message-pool.ts";
@@ -83,6 +84,8 @@ export class Connection {
   replica = -1;
   /** Id of the client when `peer` is one, certain or likely. */
   readonly client = new Uint32Array(4);
+  /** What the message that closed it said of its sender; `replica` is −1 where it said nothing. */
+  readonly stated = { cluster: new Uint32Array(4), replica: -1 };
   /** True when replies to `client` go to this connection. Kept by the bus. */
   routed = false;
   /** True when this side dialled. */
@@ -150,6 +153,7 @@ export class Connection {
     this.peer = Peer.unknown;
     this.replica = -1;
     this.client.fill(0);
+    this.stated.replica = -1;
     this.routed = false;
     this.dialled = dialled;
     this.messages = 0;
@@ -298,8 +302,18 @@ export class Connection {
       this.headerGood = true;
       return true;
     }
+    if (verdict === FrameVerdict.cluster) this.noteStated();
     this.close(closeCauseOf(verdict));
     return false;
+  }
+
+  /** Keeps of a sound header from another cluster who sent it. */
+  private noteStated(): void {
+    const { bytes, words } = this.buffer;
+    u128Copy(this.stated.cluster, 0, words, (this.at >>> 2) + frame.word.cluster);
+    const command = bytes[this.at + frame.at.command];
+    const fromClient = command === Command.request || command === Command.pingClient;
+    this.stated.replica = fromClient ? -1 : bytes[this.at + frame.at.replica]!;
   }
 
   /** Delivers the complete small frame at `at`. Returns false when it has to wait or was bad. */

@@ -20,8 +20,9 @@ import { Connection, type ConnectionOwner, Peer, receiveBufferSize } from "./con
 import { Completion, type FileIo, type SocketHandle, type SocketIo, type TimerIo } from "./io.ts";
 import { type Message, type MessagePool, smallMessageSize } from "./message-pool.ts";
 import { PeerDirectory } from "./peer-directory.ts";
+import { PeerFaults } from "./peer-faults.ts";
 import { type LogLevel, RateLimitedLog } from "./rate-limited-log.ts";
-import { ReplicaDialer } from "./replica-dialer.ts";
+import { type ReplicaAddress, ReplicaDialer } from "./replica-dialer.ts";
 
 /** What the bus needs of a backend. */
 export type BusIo = SocketIo & TimerIo & Pick<FileIo, "allocate">;
@@ -33,6 +34,10 @@ export interface MessageHandler {
    * kept only together with its `generation`.
    */
   onMessage(message: Message, connection: Connection): void;
+  /** Messages can be sent to this replica now: its connection is there, or is another one. */
+  onReplicaConnected?(replica: number): void;
+  /** A replica could not be connected to; it is tried again, where its address says then. */
+  onDialFailed?(replica: number): void;
 }
 
 export interface MessageBusOptions {
@@ -80,6 +85,8 @@ export class MessageBus implements ConnectionOwner {
   private readonly freeConnections: Connection[] = [];
   private readonly peers: PeerDirectory;
   private readonly dialers: ReplicaDialer[] = [];
+  private addresses: readonly ReplicaAddress[] = [];
+  private readonly faults: PeerFaults;
   private readonly acceptedMax: number;
   /** Accepted connections that are not free. */
   private accepted = 0;
@@ -121,6 +128,10 @@ export class MessageBus implements ConnectionOwner {
       this.freeConnections.push(this.connections[index]!);
     }
     this.peers = new PeerDirectory(this.connections, options);
+    this.faults = new PeerFaults(this.cluster, options.replica, options.replicaCount, (replica) => {
+      const { host, port } = this.addresses[replica]!;
+      return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+    });
     this.acceptCompletion = new Completion((completion) => this.onAccepted(completion.result));
     this.refuseCompletion = new Completion(() => this.onRefused());
     this.listenerCompletion = new Completion(() => this.onListenerClosed());
@@ -148,23 +159,23 @@ export class MessageBus implements ConnectionOwner {
 
   /**
    * Keeps a connection to every replica above this one, from the next ticks on.
-   * @param hosts - Host and port by replica index; those up to this one's own are not used.
+   * @param addresses - By replica index; those up to this one's own are not used.
    */
-  dialReplicas(hosts: readonly { readonly host: string; readonly port: number }[]): void {
-    assert(hosts.length === this.options.replicaCount, "every replica has an address");
+  dialReplicas(addresses: readonly ReplicaAddress[]): void {
+    assert(addresses.length === this.options.replicaCount, "every replica has an address");
     assert(this.dialers.length === 0, "a bus dials once");
+    this.addresses = addresses;
     const random = new Prng(this.options.seed);
-    for (let index = this.options.replica + 1; index < hosts.length; index += 1) {
-      const { host, port } = hosts[index]!;
+    for (let index = this.options.replica + 1; index < addresses.length; index += 1) {
       const dialer = new ReplicaDialer(
         this.io,
         random,
         index,
-        host,
-        port,
+        addresses[index]!,
         (socket) => this.onDialled(index, socket),
         () => {
           this.counters.dialsFailed += 1;
+          this.handler.onDialFailed?.(index);
         },
       );
       dialer.schedule(this.ticks);
@@ -337,6 +348,7 @@ export class MessageBus implements ConnectionOwner {
     const connection = this.openConnection(socket, true);
     this.counters.dialled += 1;
     this.peers.becomeReplica(connection, replica);
+    this.handler.onReplicaConnected?.(replica);
   }
 
   private dialerOf(replica: number): ReplicaDialer {
@@ -386,7 +398,11 @@ export class MessageBus implements ConnectionOwner {
 
   onFrame(connection: Connection, message: Message): void {
     this.counters.messagesReceived += 1;
+    const known = connection.peer === Peer.replica;
     if (!this.peers.identify(connection, message)) return;
+    if (!known && connection.peer === Peer.replica) {
+      this.handler.onReplicaConnected?.(connection.replica);
+    }
     const rule = headerRule(message.bytes, message.words, 0);
     if (rule !== HeaderRule.ok) {
       const deprecated = rule === HeaderRule.deprecated;
@@ -403,7 +419,10 @@ export class MessageBus implements ConnectionOwner {
 
   onClosing(connection: Connection, cause: number, error: number): void {
     this.counters.closes[cause]! += 1;
-    if (isWorthALine(cause) && this.log.allowed()) {
+    const fault = this.faults.onClosing(connection, cause, this.ticks);
+    if (fault !== null) {
+      if (fault !== "" && this.log.allowed()) this.log.write("error", fault);
+    } else if (isWorthALine(cause) && this.log.allowed()) {
       const text = cause === CloseCause.socketError ? `errno ${-error}` : closeText(cause);
       this.log.write("warn", `${nameOf(connection)} closed: ${text}`);
     }

@@ -137,6 +137,7 @@ export class PeerDirectory {
 
   private identifyAsReplica(connection: Connection, replica: number): boolean {
     const own = this.options.replica;
+    connection.stated.replica = replica;
     if (replica >= this.options.replicaCount || replica === own) {
       connection.close(CloseCause.replicaIndex);
       return false;

@@ -8,6 +8,13 @@ import { tickMs } from "../core/limits.ts";
 import type { Prng } from "../core/prng.ts";
 import { Completion, type SocketHandle, type SocketIo } from "./io.ts";
 
+/** Where a replica listens. Read before each attempt: it may have moved. */
+export interface ReplicaAddress {
+  /** An IPv4 or IPv6 address; attempts with any other text fail. */
+  readonly host: string;
+  readonly port: number;
+}
+
 const delayMsMin = 50;
 const delayMsJitterMax = 950;
 /** 50 · 2^5 is above the largest jitter already. */
@@ -17,8 +24,7 @@ export class ReplicaDialer {
   readonly replica: number;
   private readonly io: SocketIo;
   private readonly random: Prng;
-  private readonly host: string;
-  private readonly port: number;
+  private readonly address: ReplicaAddress;
   private readonly onConnected: (socket: SocketHandle) => void;
   private readonly onFailed: (error: number) => void;
   private readonly connectCompletion: Completion;
@@ -33,16 +39,14 @@ export class ReplicaDialer {
     io: SocketIo,
     random: Prng,
     replica: number,
-    host: string,
-    port: number,
+    address: ReplicaAddress,
     onConnected: (socket: SocketHandle) => void,
     onFailed: (error: number) => void,
   ) {
     this.io = io;
     this.random = random;
     this.replica = replica;
-    this.host = host;
-    this.port = port;
+    this.address = address;
     this.onConnected = onConnected;
     this.onFailed = onFailed;
     this.connectCompletion = new Completion((completion) => this.onDone(completion.result));
@@ -67,7 +71,7 @@ export class ReplicaDialer {
     if (this.dueTick === -1 || ticks < this.dueTick) return;
     this.dueTick = -1;
     this.attempts += 1;
-    this.io.connect(this.connectCompletion, this.host, this.port);
+    this.io.connect(this.connectCompletion, this.address.host, this.address.port);
   }
 
   /** The replica is there: the next loss of the connection is met quickly. */

@@ -4,8 +4,9 @@ import { Prng } from "../../src/core/prng.ts";
 import { CloseCause } from "../../src/io/bus-counters.ts";
 import { type Completion, Errno, type SocketHandle, type SocketIo } from "../../src/io/io.ts";
 import { ReplicaDialer } from "../../src/io/replica-dialer.ts";
+import { sealHeader } from "../../src/wire/build.ts";
 import { Command } from "../../src/wire/header.ts";
-import { BusHarness, internal } from "./bus-harness.ts";
+import { BusHarness, internal, ping } from "./bus-harness.ts";
 import { hex } from "./bytes.ts";
 import { FakeIo } from "./fake-io.ts";
 
@@ -152,8 +153,136 @@ describe("three replicas", () => {
     run([dialling, impostor], 50);
     expect(dialling.bus.counters.closes[CloseCause.peerContradiction]).toBe(1);
     expect(dialling.delivered).toEqual([]);
+    expect(dialling.lines).toEqual([
+      "error at 127.0.0.1:3002 answers replica 2, where replica 1 should be; give --addresses with " +
+        "the same replicas in the same order everywhere, in that of their indexes.",
+    ]);
     dialling.close();
     impostor.close();
+  });
+});
+
+describe("mistakes in a cluster's configuration are named", () => {
+  const own = { bus: { replica: 1, replicaCount: 3 } };
+
+  /** What the bus logs about a stranger who connects and says this. */
+  function said(bytes: Uint8Array): string[] {
+    const harness = new BusHarness(own);
+    harness.answer = false;
+    for (let round = 0; round < 3; round += 1) {
+      const peer = harness.dial();
+      harness.feed(peer, bytes);
+      harness.until(() => peer.ended, "closed");
+    }
+    harness.finish();
+    return harness.lines;
+  }
+
+  test("the data file of another cluster", () => {
+    const other = internal(Command.ping, 0);
+    other.words.set([5, 0, 0, 0], 20);
+    sealHeader(other.bytes, other.words, 0);
+    expect(said(other.bytes)).toEqual([
+      "error a replica with index 0 that has connected is of cluster 5, and this one of cluster " +
+        `${11n + (22n << 32n) + (33n << 64n) + (44n << 96n)}; one of them has the data file or the ` +
+        "addresses of another cluster.",
+    ]);
+  });
+
+  test("a client of another cluster is no such mistake", () => {
+    const other = ping(7n);
+    other.words.set([5, 0, 0, 0], 20);
+    sealHeader(other.bytes, other.words, 0);
+    for (const line of said(other.bytes))
+      expect(line).toMatch(/^warn connection .* wrong cluster$/);
+  });
+
+  test("two data files of one index", () => {
+    expect(said(internal(Command.ping, 1).bytes)).toEqual([
+      expect.stringMatching(
+        /^error a process has connected that is replica 1, which is this one; two/,
+      ),
+    ]);
+  });
+
+  test("an index that the cluster does not have", () => {
+    expect(said(internal(Command.ping, 4).bytes)).toEqual([
+      expect.stringMatching(
+        /replica 4, but this cluster has 3 replicas; .* another --replica-count/,
+      ),
+    ]);
+  });
+
+  test("addresses in another order", () => {
+    expect(said(internal(Command.ping, 2).bytes)).toEqual([
+      expect.stringMatching(
+        /^error replica 2 has connected to this one, replica 1, which connects to/,
+      ),
+    ]);
+  });
+
+  test("two processes that are the same replica, by turns", () => {
+    const harness = new BusHarness(own);
+    harness.answer = false;
+    for (let round = 0; round < 3; round += 1) {
+      harness.feed(harness.dial(), internal(Command.ping, 0).bytes);
+      harness.turns();
+    }
+    // Twice may be a replica that restarts.
+    expect(harness.lines.filter((line) => line.startsWith("error"))).toEqual([]);
+    harness.feed(harness.dial(), internal(Command.ping, 0).bytes);
+    harness.turns();
+    expect(harness.lines.filter((line) => line.startsWith("error"))).toEqual([
+      expect.stringMatching(/^error two processes say by turns that they are replica 0; stop/),
+    ]);
+    harness.finish();
+  });
+
+  test("restarts far from each other are none", () => {
+    const harness = new BusHarness(own);
+    harness.answer = false;
+    for (let round = 0; round < 10; round += 1) {
+      harness.feed(harness.dial(), internal(Command.ping, 0).bytes);
+      harness.ticks(600);
+    }
+    expect(harness.lines.filter((line) => line.startsWith("error"))).toEqual([]);
+    harness.finish();
+  });
+
+  test("a replica that ends every connection", () => {
+    const io = new FakeIo(new Prng(10));
+    const dialling = replicaOf(io, 0);
+    const { port } = hosts[1]!;
+    // Of another cluster: it closes what introduces itself.
+    const other = new BusHarness({
+      io,
+      port,
+      bus: { replica: 1, replicaCount: 3, cluster: Uint32Array.of(5, 0, 0, 0) },
+    });
+    for (let round = 0; round < 12; round += 1) {
+      run([dialling, other], 120);
+      if (dialling.bus.isReplicaConnected(1)) send(dialling, 1, 0, 0);
+    }
+    expect(dialling.lines.filter((line) => line.startsWith("error"))).toEqual([
+      "error replica 1 at 127.0.0.1:3002 ends every connection without a word; its own log says why, " +
+        "if it is a replica of this cluster.",
+    ]);
+    expect(other.lines.filter((line) => line.startsWith("error"))).toEqual([
+      expect.stringMatching(/^error a replica with index 0 that has connected is of cluster/),
+    ]);
+    dialling.close();
+    other.close();
+  });
+
+  test("a sentence is told again after a minute", () => {
+    const harness = new BusHarness(own);
+    harness.answer = false;
+    for (let round = 0; round < 4; round += 1) {
+      harness.feed(harness.dial(), internal(Command.ping, 1).bytes);
+      harness.ticks(round % 2 === 0 ? 5900 : 200);
+    }
+    expect(harness.lines.length).toBe(2);
+    harness.finish();
   });
 });
 
@@ -200,8 +329,7 @@ describe("the delay before each attempt", () => {
       io,
       new Prng(seed),
       1,
-      "127.0.0.1",
-      3001,
+      { host: "127.0.0.1", port: 3001 },
       (socket) => connected.push(socket),
       () => {},
     );
