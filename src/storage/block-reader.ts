@@ -2,10 +2,14 @@
  * Reads and verifies a stream of blocks with as many reads in flight as its buffer has blocks. The
  * source says which block is next, and may depend on what it received: opening a checkpoint,
  * checking one, and scrubbing are all sources. At start-up and in the background, not per op.
+ *
+ * With repairs, a block that is damaged or missing is received like any other, only later: as many
+ * are on their way from other replicas as reads may be in flight.
  */
 import { assert } from "../core/assert.ts";
 import { blockSize } from "../core/limits.ts";
 import { Completion, Errno, type IoBuffer } from "../io/io.ts";
+import { type BlockRepairs, RepairWaiter } from "./block-repairs.ts";
 import { type BlockType, blockName, blockWords, refWords } from "./format.ts";
 import type { Grid } from "./grid.ts";
 import type { DamagedBlock } from "./options.ts";
@@ -26,18 +30,21 @@ export interface BlockSource {
   next(request: BlockRequest): boolean;
   /** A verified block at words[at …). Valid inside the call only. */
   received(request: BlockRequest, words: Uint32Array, at: number): void;
+  /** A damaged block that this reader does not have repaired. */
   damaged(request: BlockRequest, block: DamagedBlock): void;
 }
 
 class Read {
   readonly request = new BlockRequest();
   readonly completion: Completion;
+  readonly waiter: RepairWaiter;
 
   constructor(
     readonly index: number,
     reader: BlockReader,
   ) {
     this.completion = new Completion(() => reader.readDone(this), index);
+    this.waiter = new RepairWaiter(() => reader.arrived(this));
   }
 }
 
@@ -47,10 +54,14 @@ export class BlockReader {
   private source: BlockSource | null = null;
   private onDone: (() => void) | null = null;
 
-  /** @param buffer - One block of it per read in flight; the reader's while it runs. */
+  /**
+   * @param buffer - One block of it per read in flight; the reader's while it runs.
+   * @param repairs - Null: damaged blocks are told to the source.
+   */
   constructor(
     private readonly grid: Grid,
     private readonly buffer: IoBuffer,
+    private readonly repairs: BlockRepairs | null,
   ) {
     this.depth = Math.floor(buffer.sizeBytes / blockSize);
     assert(this.depth > 0, "the buffer holds a block");
@@ -77,14 +88,8 @@ export class BlockReader {
       if (!source.next(read.request)) break;
       assert(read.request.ref[0]! > 0, "a reference names a block");
       this.idle.pop();
-      this.grid.io.read(
-        read.completion,
-        this.grid.file,
-        this.buffer,
-        read.index * blockSize,
-        blockSize,
-        this.grid.fileOffset(read.request.ref[0]!),
-      );
+      const address = read.request.ref[0]!;
+      this.grid.read(read.completion, this.buffer, read.index * blockSize, address);
     }
     if (this.idle.length < this.depth) return;
     const onDone = this.onDone;
@@ -96,9 +101,7 @@ export class BlockReader {
 
   /** Internal: a read's completion. */
   readDone(read: Read): void {
-    if (this.grid.failed) return;
-    const source = this.source;
-    assert(source !== null, "reads in flight keep the reader running");
+    if (!this.grid.endRead()) return;
     const request = read.request;
     const address = request.ref[0]!;
     const wordAt = read.index * blockWords;
@@ -109,8 +112,30 @@ export class BlockReader {
       result === blockSize
         ? this.grid.verify(this.buffer, wordAt, address, request.ref, 1, request.type)
         : readFailure(result);
-    if (reason === null) source.received(request, this.buffer.words, wordAt);
-    else source.damaged(request, damagedBlock(request, reason));
+    if (reason === null) {
+      this.arrived(read);
+      return;
+    }
+    const block = damagedBlock(request, reason);
+    if (this.repairs !== null) {
+      this.repairs.request(read.waiter, request, block, this.buffer, wordAt);
+      return;
+    }
+    const source = this.source;
+    assert(source !== null, "reads in flight keep the reader running");
+    source.damaged(request, block);
+    this.finish(read);
+  }
+
+  /** Internal: the block stands in its place, verified. */
+  arrived(read: Read): void {
+    const source = this.source;
+    assert(source !== null, "reads in flight keep the reader running");
+    source.received(read.request, this.buffer.words, read.index * blockWords);
+    this.finish(read);
+  }
+
+  private finish(read: Read): void {
     this.idle.push(read);
     this.advance();
   }

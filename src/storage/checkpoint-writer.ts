@@ -12,7 +12,8 @@
  *
  * What a step gathers is either frozen by its owner (pages, partial blocks), immutable (references
  * to full blocks) or written by this class alone. The file is synced when all steps, and all blocks
- * sealed by ops up to the freeze, have been written.
+ * sealed by ops up to the freeze, have been written, and no repair is being written: what the
+ * checkpoint refers to is then as durable as what it wrote.
  */
 import { assert } from "../core/assert.ts";
 import { pageSize } from "../core/limits.ts";
@@ -453,6 +454,7 @@ export class CheckpointWriter implements GridClient {
     for (let index = 0; index < this.append.length; index += 1) {
       if (this.append[index]!.writtenBelow < this.sealedAtFreeze[index]!) return;
     }
+    if (this.grid.repairs?.writing === true) return;
     this.phase = Phase.syncing;
     this.grid.sync(this.syncDone);
   }

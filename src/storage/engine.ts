@@ -18,16 +18,19 @@
  */
 import { assert } from "../core/assert.ts";
 import { pageSize } from "../core/limits.ts";
+import type { IoBuffer } from "../io/io.ts";
 import { AppendTable } from "./append-table.ts";
 import { BlockCache } from "./block-cache.ts";
 import { BlockReader } from "./block-reader.ts";
+import { BlockRepairs } from "./block-repairs.ts";
 import { CheckpointReader } from "./checkpoint-reader.ts";
 import { CheckpointState } from "./checkpoint-state.ts";
 import { CheckpointWriter } from "./checkpoint-writer.ts";
 import { appendTableFormats, pagedTableFormats, rootWords } from "./format.ts";
 import { Grid } from "./grid.ts";
 import { encodeRoot, rootIsEmpty } from "./manifest.ts";
-import type { StorageOptions, StorageSummary, Trailer } from "./options.ts";
+import { MissingBlocks } from "./missing-blocks.ts";
+import type { BlockRepairer, StorageOptions, StorageSummary, Trailer } from "./options.ts";
 import { PageCopies } from "./page-copies.ts";
 import { PageSpace } from "./page-space.ts";
 import { PagedTable } from "./paged-table.ts";
@@ -106,10 +109,26 @@ export class StorageEngine {
     this.grid.onProgress = () => this.progress();
   }
 
+  /** Before `open`: damaged blocks are waited for, while `repairer` gets them from elsewhere. */
+  repairFrom(repairer: BlockRepairer): void {
+    assert(!this.opened, "told before it opens");
+    assert(this.grid.repairs === null, "one repairer");
+    this.grid.repairs = new BlockRepairs(this.grid, repairer);
+  }
+
+  /**
+   * A block that the repairer got. False: it is not wanted, or not the one that is wanted.
+   * @param wordAt - Where it stands in `buffer`. Copied.
+   */
+  offerBlock(address: number, buffer: IoBuffer, wordAt: number): boolean {
+    return this.grid.repairs?.offer(address, buffer, wordAt) ?? false;
+  }
+
   /**
    * Loads the checkpoint that `root` (at least `rootWords` words; all zero is the empty state)
    * refers to. `onDone(null)`, or a sentence that says what is wrong; damaged blocks are reported
-   * through `onDamaged` too. `onDone` may be called from inside.
+   * through `onDamaged` too. With a repairer they are waited for instead. `onDone` may be called from
+   * inside.
    */
   open(root: Uint32Array, onDone: (error: string | null) => void): void {
     assert(!this.opened, "opened once");
@@ -120,7 +139,7 @@ export class StorageEngine {
       return;
     }
     const { onDamaged } = this.options;
-    const blockReader = new BlockReader(this.grid, this.grid.staging);
+    const blockReader = new BlockReader(this.grid, this.grid.staging, this.grid.repairs);
     const reader = new CheckpointReader(blockReader, this.state, this.grid.freeSet, onDamaged);
     reader.read(root, (error) => {
       if (error !== null) {
@@ -133,6 +152,29 @@ export class StorageEngine {
         onDone(loader.result());
       });
     });
+  }
+
+  /**
+   * After `open`, before the first op: reads all that `open` left alone, which has what is damaged or
+   * missing repaired, and makes the grid durable as it is. A state sync is complete then.
+   */
+  fetchMissing(onDone: () => void): void {
+    assert(this.opened, "opened first");
+    assert(this.op === this.state.op, "before the first op");
+    const { repairs } = this.grid;
+    assert(repairs !== null, "others have what is missing");
+    const reader = new BlockReader(this.grid, this.grid.staging, repairs);
+    reader.run(new MissingBlocks(this.state), () => {
+      repairs.whenIdle(() => this.grid.sync(onDone));
+    });
+  }
+
+  /**
+   * The end: no more I/O is started and nobody is called back any more but `onQuiet`, when none is
+   * in flight; perhaps from inside. The engine is of no use after that.
+   */
+  quiesce(onQuiet: () => void): void {
+    this.grid.quiesce(onQuiet);
   }
 
   /** A trailer of the checkpoint that was opened or frozen last; length 0 if there is none. */
@@ -165,7 +207,7 @@ export class StorageEngine {
     assert(this.opened, "opened before the first op");
     assert(op > this.op, "ops rise");
     assert(this.onCompacted === null, "one op at a time");
-    if (this.grid.failed) return false;
+    if (this.grid.halted) return false;
     this.op = op;
     let blocks = 0;
     for (let index = 0; index < this.append.length; index += 1) {
@@ -181,7 +223,7 @@ export class StorageEngine {
     this.writer.pace(op);
     if (this.copies.overLimit) this.writer.hurry();
     this.startWrites();
-    if (this.grid.failed) return false;
+    if (this.grid.halted) return false;
     if (this.hasRoom()) return true;
     this.onCompacted = onDone;
     return false;
@@ -203,6 +245,7 @@ export class StorageEngine {
 
   /** A write ended or the file grew: more may start, and whoever waits may go on. */
   private progress(): void {
+    this.grid.repairs?.writeAllowed();
     this.startWrites();
     this.writer.syncWhenWritten();
     if (this.onCompacted === null || !this.hasRoom()) return;
@@ -218,7 +261,7 @@ export class StorageEngine {
   freeze(op: number, trailers: readonly Trailer[]): void {
     assert(op === this.op, "a freeze follows the end of its op");
     assert(this.onCompacted === null, "a freeze waits for compaction");
-    if (this.grid.failed) return;
+    if (this.grid.halted) return;
     if (!this.writer.freeze(op, trailers)) return;
     this.grid.reserveFile();
   }
@@ -228,7 +271,7 @@ export class StorageEngine {
    * if that had happened already. Ops may go on meanwhile.
    */
   checkpointWrite(onDone: () => void): void {
-    if (this.grid.failed) return;
+    if (this.grid.halted) return;
     this.writer.finish(onDone);
     this.startWrites();
   }
@@ -268,6 +311,7 @@ export class StorageEngine {
       cacheHits: this.cache.hits,
       cacheMisses: this.cache.misses,
       blocksWritten: this.grid.blocksWritten,
+      blocksRepaired: this.grid.repairs?.blocksRepaired ?? 0,
       tables,
     };
   }

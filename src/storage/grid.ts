@@ -4,14 +4,17 @@
  *
  * Invariants:
  * - A block is written once per acquisition: `acquire` marks it unwritten, its write takes the
- *   mark off when it completes. What is marked must not be read from the file.
+ *   mark off when it completes. What is marked must not be read from the file. A repair
+ *   (block-repairs.ts) writes the same content once more.
  * - A failed write is fatal; it is never tried again.
  * - Writes are not durable by themselves: `sync` covers those that completed before it.
+ * - After `quiesce` or a fatal error nothing is started and nobody is called back.
  */
 import { assert } from "../core/assert.ts";
 import { blockSize, pageSize } from "../core/limits.ts";
 import { Completion, Errno, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
 import { checksum, checksumMatches } from "../native/checksum.ts";
+import type { BlockRepairs } from "./block-repairs.ts";
 import {
   BlockType,
   blockHeaderWords,
@@ -57,6 +60,8 @@ class Transfer {
   client: GridClient | null = null;
   tag = 0;
   address = 0;
+  /** The first write since the block was acquired, not a repair's. */
+  first = true;
   /** Where the staging block starts: index into `Grid.staging`, in words. */
   readonly stagingAt: number;
 
@@ -82,11 +87,17 @@ export class Grid {
   /** Bit address − 1: acquired by this process and not on disk yet. */
   private unwritten: Uint32Array = new Uint32Array(512);
   private fileBytes: number;
+  /** Highest address of a repair that found the file too short. */
+  private repairHigh = 0;
   private extending = false;
   private readonly syncCompletion: Completion;
   private onSynced: (() => void) | null = null;
-  /** Set by `fatal`; from then on nothing is started and nothing is called back. */
-  failed = false;
+  private readsInFlight = 0;
+  private failed = false;
+  private quiescing = false;
+  private onQuiet: (() => void) | null = null;
+  /** Gets blocks from other replicas; null where there are none. Set once by the engine. */
+  repairs: BlockRepairs | null = null;
   blocksWritten = 0;
   /** Called after each completion that may let more writes start. Set once by the engine. */
   onProgress: () => void = () => {};
@@ -109,6 +120,16 @@ export class Grid {
     this.syncCompletion = new Completion(() => this.syncDone());
   }
 
+  /** From then on nothing is started and nothing is called back. */
+  get halted(): boolean {
+    return this.failed || this.quiescing;
+  }
+
+  /** Bytes of the file that the grid may write to, from its start. */
+  get sizeBytes(): number {
+    return this.fileBytes;
+  }
+
   /** Byte offset of a block in the file. */
   fileOffset(address: number): number {
     return this.gridAt + (address - 1) * blockSize;
@@ -117,6 +138,7 @@ export class Grid {
   /** Hands out the lowest free address. The caller has checked `freeSet.available`. */
   acquire(): number {
     const address = this.freeSet.acquire();
+    if (this.repairs !== null) this.repairs.abandon(address);
     const word = (address - 1) >>> 5;
     if (word >= this.unwritten.length) {
       const larger = new Uint32Array(Math.max(this.unwritten.length * 2, word + 1));
@@ -184,9 +206,24 @@ export class Grid {
     checksum(buffer.bytes, byteAt, buffer.bytes, byteAt + checksumBytes, covered - checksumBytes);
   }
 
-  /** True when a write to this address can start now: a transfer is idle, the file is long enough. */
+  /**
+   * True when a write to this address can start now: a transfer is idle, the file is long enough,
+   * and no repair of the block that was there before is still on its way.
+   */
   canWrite(address: number): boolean {
-    if (this.failed || this.idleCount === 0) return false;
+    if (this.halted || this.idleCount === 0) return false;
+    if (this.repairs?.isWriting(address) === true) return false;
+    return this.fileHolds(address);
+  }
+
+  /** As `canWrite`, for a repair. */
+  canRepair(address: number): boolean {
+    if (this.halted || this.idleCount === 0) return false;
+    if (address > this.repairHigh) this.repairHigh = address;
+    return this.fileHolds(address);
+  }
+
+  private fileHolds(address: number): boolean {
     if (this.options.extend === null || address * blockSize <= this.fileBytes) return true;
     this.reserveFile();
     return false;
@@ -203,14 +240,39 @@ export class Grid {
 
   /** Starts the write of a sealed block. The grid owns that memory until `blockWritten(tag)`. */
   write(buffer: IoBuffer, wordAt: number, address: number, client: GridClient, tag: number): void {
-    assert(this.idleCount > 0, "the caller asked canWrite");
     assert(this.isUnwritten(address), "a block is written once");
+    this.startWrite(buffer, wordAt, address, true, client, tag);
+  }
+
+  /** As `write`, for a block that was written before and has been lost since. */
+  rewrite(
+    buffer: IoBuffer,
+    wordAt: number,
+    address: number,
+    client: GridClient,
+    tag: number,
+  ): void {
+    assert(!this.isUnwritten(address), "what was never written needs no repair");
+    this.startWrite(buffer, wordAt, address, false, client, tag);
+  }
+
+  private startWrite(
+    buffer: IoBuffer,
+    wordAt: number,
+    address: number,
+    first: boolean,
+    client: GridClient,
+    tag: number,
+  ): void {
+    assert(this.idleCount > 0, "the caller asked canWrite");
+    assert(!this.halted, "the caller asked canWrite");
     assert(buffer.words[wordAt + at.address] === address, "sealed for this address");
     this.idleCount -= 1;
     const transfer = this.transfers[this.idle[this.idleCount]!]!;
     transfer.client = client;
     transfer.tag = tag;
     transfer.address = address;
+    transfer.first = first;
     this.io.write(
       transfer.completion,
       this.file,
@@ -230,16 +292,40 @@ export class Grid {
       this.failWrite(`writing grid block ${transfer.address}`, result);
       return;
     }
-    const bit = transfer.address - 1;
-    this.unwritten[bit >>> 5] = this.unwritten[bit >>> 5]! & ~(1 << (bit & 31));
-    this.blocksWritten += 1;
+    if (transfer.first) {
+      // Not after a repair: the address may have been acquired for another block meanwhile.
+      const bit = transfer.address - 1;
+      this.unwritten[bit >>> 5] = this.unwritten[bit >>> 5]! & ~(1 << (bit & 31));
+      this.blocksWritten += 1;
+    }
     const client = transfer.client;
     assert(client !== null, "a transfer in flight has a client");
     transfer.client = null;
     this.idle[this.idleCount] = transfer.index;
     this.idleCount += 1;
+    if (this.quiescing) {
+      this.checkQuiet();
+      return;
+    }
     client.blockWritten(transfer.tag);
     this.onProgress();
+  }
+
+  /** Starts a read of a block. Its completion asks `endRead` first. */
+  read(completion: Completion, buffer: IoBuffer, bufferAt: number, address: number): void {
+    assert(!this.halted, "nothing is read after the end");
+    this.readsInFlight += 1;
+    this.io.read(completion, this.file, buffer, bufferAt, blockSize, this.fileOffset(address));
+  }
+
+  /** A read has ended. False: so has the grid, and the reader does nothing more. */
+  endRead(): boolean {
+    this.readsInFlight -= 1;
+    assert(this.readsInFlight >= 0, "every read ends once");
+    if (this.failed) return false;
+    if (!this.quiescing) return true;
+    this.checkQuiet();
+    return false;
   }
 
   /**
@@ -248,8 +334,9 @@ export class Grid {
    */
   reserveFile(): void {
     const extend = this.options.extend;
-    if (extend === null || this.extending || this.failed) return;
-    const wanted = this.freeSet.high * blockSize + gridGrowthBytes / 2;
+    if (extend === null || this.extending || this.halted) return;
+    const high = Math.max(this.freeSet.high, this.repairHigh);
+    const wanted = high * blockSize + gridGrowthBytes / 2;
     const limit = this.options.gridBlocksMax * blockSize;
     if (Math.min(wanted, limit) <= this.fileBytes) return;
     const steps = Math.ceil(wanted / gridGrowthBytes);
@@ -257,12 +344,16 @@ export class Grid {
     this.extending = true;
     extend(bytes, (result) => {
       if (this.failed) return;
+      this.extending = false;
+      if (result >= 0) this.fileBytes = bytes;
+      if (this.quiescing) {
+        this.checkQuiet();
+        return;
+      }
       if (result < 0) {
         this.failWrite(`growing the grid to ${bytes} bytes`, result);
         return;
       }
-      this.extending = false;
-      this.fileBytes = bytes;
       this.reserveFile();
       this.onProgress();
     });
@@ -271,6 +362,7 @@ export class Grid {
   /** Makes all writes that completed before it durable. */
   sync(onSynced: () => void): void {
     assert(this.onSynced === null, "one sync at a time");
+    assert(!this.halted, "nothing is synced after the end");
     this.onSynced = onSynced;
     this.io.sync(this.syncCompletion, this.file);
   }
@@ -289,7 +381,28 @@ export class Grid {
     const onSynced = this.onSynced;
     assert(onSynced !== null, "a sync in flight has an owner");
     this.onSynced = null;
-    onSynced();
+    if (this.quiescing) this.checkQuiet();
+    else onSynced();
+  }
+
+  /**
+   * The end: starts nothing more, calls nobody back any more but `onQuiet`, when nothing is in
+   * flight; perhaps from inside. Then the file and the memory may be another grid's.
+   */
+  quiesce(onQuiet: () => void): void {
+    assert(!this.quiescing, "a grid ends once");
+    this.quiescing = true;
+    this.onQuiet = onQuiet;
+    this.checkQuiet();
+  }
+
+  private checkQuiet(): void {
+    if (this.failed || this.readsInFlight > 0 || this.idleCount < gridTransfersMax) return;
+    if (this.onSynced !== null || this.extending) return;
+    const onQuiet = this.onQuiet;
+    assert(onQuiet !== null, "a grid that ends has an owner");
+    this.onQuiet = null;
+    onQuiet();
   }
 
   private failWrite(what: string, result: number): void {
@@ -321,6 +434,19 @@ export class Grid {
     assert(!this.failed, "fatal once");
     this.failed = true;
     this.options.onFatal(text, code);
+  }
+
+  /** As `verify` for a block of whatever type it says: it is the one with that reference. */
+  matches(
+    buffer: IoBuffer,
+    wordAt: number,
+    address: number,
+    checksums: Uint32Array,
+    checksumAt: number,
+  ): boolean {
+    const type = buffer.words[wordAt + at.type]!;
+    if (type < BlockType.rows || type > BlockType.manifest) return false;
+    return this.verify(buffer, wordAt, address, checksums, checksumAt, type as BlockType) === null;
   }
 
   /**

@@ -55,7 +55,7 @@ export class IntegrityCheck implements BlockSource {
       return list;
     });
     const buffer: IoBuffer = this.grid.staging; // Nothing is written here.
-    this.reader = new BlockReader(this.grid, buffer);
+    this.reader = new BlockReader(this.grid, buffer, null);
     this.cursor = new RefCursor(this.state, Visit.rows + Visit.tails + Visit.pages);
   }
 

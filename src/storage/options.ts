@@ -28,6 +28,17 @@ export interface DamagedBlock {
   readonly reason: string;
 }
 
+/** Gets blocks from other replicas. Declared here, implemented by consensus/block-repair.ts. */
+export interface BlockRepairer {
+  /**
+   * This block is wanted, until `StorageEngine.offerBlock` has taken it or `forget` is called. At most
+   * `repairsMax` blocks are wanted at a time, each address once.
+   */
+  want(block: DamagedBlock): void;
+  /** The block at this address is not wanted any more: it is no longer in use. */
+  forget(address: number): void;
+}
+
 export interface StorageOptions {
   readonly io: FileIo;
   readonly file: FileHandle;
@@ -57,7 +68,10 @@ export interface StorageOptions {
    * negative errno. Null: the grid just writes beyond the end of the file.
    */
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
-  /** A damaged block was met. It is never served; what waits for it waits for ever. */
+  /**
+   * A damaged block was met that nobody repairs. It is never served; what waits for it waits for
+   * ever.
+   */
   onDamaged(block: DamagedBlock): void;
   /** The engine gives up. `text` says what happened and what an operator can do. */
   onFatal(text: string, code: FatalCode): void;
@@ -88,6 +102,8 @@ export interface StorageSummary {
   readonly cacheHits: number;
   readonly cacheMisses: number;
   readonly blocksWritten: number;
+  /** Blocks that were damaged or missing and came from another replica, since start. */
+  readonly blocksRepaired: number;
   readonly tables: readonly {
     readonly name: string;
     readonly rows: number;

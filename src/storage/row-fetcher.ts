@@ -1,7 +1,9 @@
 /**
  * Brings rows of append tables from memory, cache or disk into the caller's memory. Rows are
  * grouped by block first, so that each block is read once however the rows are ordered; reads go
- * out many at a time. One fetch runs at a time; a fetch allocates nothing.
+ * out many at a time. One fetch runs at a time; a fetch allocates nothing. A damaged block is
+ * waited for while another replica has it; otherwise the fetch stays open for ever, and its owner
+ * stops the replica.
  */
 import { assert } from "../core/assert.ts";
 import { blockSize } from "../core/limits.ts";
@@ -9,6 +11,7 @@ import { Completion, Errno } from "../io/io.ts";
 import type { AppendTable } from "./append-table.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { BlockRequest, damagedBlock, readFailure } from "./block-reader.ts";
+import { RepairWaiter } from "./block-repairs.ts";
 import { BlockType, blockHeaderWords, blockWords } from "./format.ts";
 import type { Grid } from "./grid.ts";
 import type { DamagedBlock } from "./options.ts";
@@ -19,12 +22,14 @@ export const fetchReadsMax = 32;
 class Read {
   readonly request = new BlockRequest();
   readonly completion: Completion;
+  readonly waiter: RepairWaiter;
   cacheSlot = 0;
   /** First of the rows, as an index into the fetch's rows, that wait for this block. */
   head = 0;
 
   constructor(fetcher: RowFetcher) {
     this.completion = new Completion(() => fetcher.readDone(this));
+    this.waiter = new RepairWaiter(() => fetcher.arrived(this));
   }
 }
 
@@ -156,20 +161,14 @@ export class RowFetcher {
       request.first = block * table.rowsPerBlock;
       request.count = table.rowsPerBlock;
       assert(!this.grid.isUnwritten(request.ref[0]!), "what is not on disk is in memory");
-      this.grid.io.read(
-        read.completion,
-        this.grid.file,
-        this.cache.buffer,
-        read.cacheSlot * blockSize,
-        blockSize,
-        this.grid.fileOffset(request.ref[0]!),
-      );
+      const bufferAt = read.cacheSlot * blockSize;
+      this.grid.read(read.completion, this.cache.buffer, bufferAt, request.ref[0]!);
     }
   }
 
   /** Internal: a read's completion. */
   readDone(read: Read): void {
-    if (this.grid.failed) return;
+    if (!this.grid.endRead()) return;
     const request = read.request;
     const address = request.ref[0]!;
     const wordAt = read.cacheSlot * blockWords;
@@ -180,14 +179,24 @@ export class RowFetcher {
       result === blockSize
         ? this.grid.verify(this.cache.buffer, wordAt, address, request.ref, 1, BlockType.rows)
         : readFailure(result);
-    if (reason !== null) {
-      // The fetch stays open for ever: its owner stops the replica.
-      this.cache.abandon(read.cacheSlot);
-      this.onDamaged(damagedBlock(request, reason));
+    if (reason === null) {
+      this.arrived(read);
       return;
     }
-    this.copyRows(read, wordAt);
-    this.cache.fill(read.cacheSlot, address);
+    const block = damagedBlock(request, reason);
+    const { repairs } = this.grid;
+    if (repairs !== null) {
+      repairs.request(read.waiter, request, block, this.cache.buffer, wordAt);
+      return;
+    }
+    this.cache.abandon(read.cacheSlot);
+    this.onDamaged(block);
+  }
+
+  /** Internal: the block stands in its cache slot, verified. */
+  arrived(read: Read): void {
+    this.copyRows(read, read.cacheSlot * blockWords);
+    this.cache.fill(read.cacheSlot, read.request.ref[0]!);
     this.idle.push(read);
     this.startReads();
     if (this.idle.length < fetchReadsMax) return;

@@ -1,6 +1,7 @@
 /**
  * Reads every live block of an open engine in the background, one per tick, to find rot while a
- * sound copy still exists elsewhere. The owner decides how often to tick.
+ * sound copy still exists elsewhere, and has it repaired from there. The owner decides how often to
+ * tick.
  *
  * Blocks that were acquired but not written yet are skipped; they come up in the next cycle. A
  * freeze during a read changes what is live: what such a read found is ignored.
@@ -21,12 +22,15 @@ export class Scrubber implements BlockSource {
   private wanted = false;
   private readOp = 0;
 
-  /** @param engine - An open `StorageEngine`. */
+  /**
+   * @param engine - An open `StorageEngine`.
+   * @param onDamaged - A damaged block that nobody repairs.
+   */
   constructor(
     private readonly engine: { readonly grid: Grid; readonly state: CheckpointState },
     private readonly onDamaged: (block: DamagedBlock) => void,
   ) {
-    this.reader = new BlockReader(engine.grid, engine.grid.io.allocate(blockSize));
+    this.reader = new BlockReader(engine.grid, engine.grid.io.allocate(blockSize), null);
     this.cursor = new RefCursor(
       engine.state,
       Visit.rows + Visit.tails + Visit.pages + Visit.indexes + Visit.chains,
@@ -35,7 +39,7 @@ export class Scrubber implements BlockSource {
 
   /** Starts reading the next block, unless the one before is still being read. */
   tick(): void {
-    if (this.reader.running || this.engine.grid.failed) return;
+    if (this.reader.running || this.engine.grid.halted) return;
     this.wanted = true;
     this.reader.run(this, ignore);
   }
@@ -57,9 +61,12 @@ export class Scrubber implements BlockSource {
     this.blocksRead += 1;
   }
 
-  damaged(_request: BlockRequest, block: DamagedBlock): void {
+  damaged(request: BlockRequest, block: DamagedBlock): void {
     if (this.engine.state.op !== this.readOp) return;
-    this.onDamaged(block);
+    const { repairs } = this.engine.grid;
+    // Nobody waits for it: if there is no room now, the next cycle finds it again.
+    if (repairs !== null) repairs.schedule(request, block);
+    else this.onDamaged(block);
   }
 }
 

@@ -50,8 +50,11 @@ export class MemoryFile implements FileIo {
   syncError = 0;
   /** Power fails instead of the completion after so many more; −1: it does not. */
   ticksUntilFailure = -1;
-  /** Offsets that must not be written: blocks that the durable checkpoint needs. */
-  protectedOffsets: ReadonlySet<number> = new Set();
+  /**
+   * What must not be overwritten, but by itself: the first 16 bytes, in hexadecimal, of the blocks
+   * that the durable checkpoint needs, by their offsets.
+   */
+  protectedBlocks: ReadonlyMap<number, string> = new Map();
   /** Writes beyond the end fail: the file is as long as `extend` made it. */
   fixedLength = false;
   /** Asked when nothing is in flight: true when it did something. */
@@ -107,8 +110,9 @@ export class MemoryFile implements FileIo {
     durable: boolean,
   ): void {
     const content = buffer.bytes.slice(bufferAt, bufferAt + length);
+    const needed = this.protectedBlocks.get(fileAt);
     assert(
-      !this.protectedOffsets.has(fileAt),
+      needed === undefined || needed === Buffer.from(content.subarray(0, 16)).toString("hex"),
       "what the durable checkpoint needs is not overwritten",
     );
     this.start({
@@ -168,6 +172,25 @@ export class MemoryFile implements FileIo {
     completion.busy = false;
     completion.onDone(completion);
     return true;
+  }
+
+  /** Keeps the write in flight to this place from completing, until it is released. */
+  hold(fileAt: number): { readonly released: boolean; release(): boolean } {
+    const index = this.inFlight.findIndex((one) => one.kind === "write" && one.fileAt === fileAt);
+    assert(index !== -1, "such a write is in flight");
+    const [operation] = this.inFlight.splice(index, 1);
+    let released = false;
+    return {
+      get released() {
+        return released;
+      },
+      release: () => {
+        if (released) return false;
+        released = true;
+        this.inFlight.push(operation!);
+        return true;
+      },
+    };
   }
 
   /** Completes operations until `done()`. */

@@ -51,7 +51,7 @@ class Model {
   }
 }
 
-interface Checkpoint {
+export interface Checkpoint {
   readonly op: number;
   readonly root: Uint32Array;
   readonly model: Model;
@@ -79,7 +79,7 @@ export class World {
     trailers: [],
     offsets: new Set(),
   };
-  private frozen: Checkpoint | null = null;
+  frozen: Checkpoint | null = null;
   private writing = false;
   model = new Model();
   /** Roots by checkpoint op: what twins are compared by. */
@@ -90,6 +90,8 @@ export class World {
     readonly load: Load,
     readonly machine: Machine,
     private readonly changes: Partial<StorageOptions> = {},
+    /** Called with each engine before it is opened. */
+    private readonly attach: (engine: StorageEngine) => void = () => {},
   ) {
     this.random = new Prng(machine.seed);
     this.file = new MemoryFile(machine.seed + 1);
@@ -119,6 +121,7 @@ export class World {
 
   private start(): StorageEngine {
     const engine = new StorageEngine(this.options());
+    this.attach(engine);
     let error: string | null | undefined;
     engine.open(this.durable.root, (result) => {
       error = result;
@@ -222,7 +225,7 @@ export class World {
     }
     this.roots.set(frozen.op, frozen.root);
     this.durable = frozen;
-    this.file.protectedOffsets = frozen.offsets;
+    this.file.protectedBlocks = this.checksums(frozen.offsets);
     this.frozen = null;
     this.writing = false;
   }
@@ -251,6 +254,20 @@ export class World {
       trailers,
       offsets: new Set(this.liveAddresses().map((address) => this.engine.grid.fileOffset(address))),
     };
+  }
+
+  /** The checksums in the references to these blocks, by offset. */
+  private checksums(offsets: ReadonlySet<number>): ReadonlyMap<number, string> {
+    const checksums = new Map<number, string>();
+    const cursor = new RefCursor(this.engine.state, 31);
+    const request = new BlockRequest();
+    while (cursor.next(request)) {
+      const offset = this.engine.grid.fileOffset(request.ref[0]!);
+      if (!offsets.has(offset)) continue;
+      checksums.set(offset, Buffer.from(request.ref.slice(1).buffer).toString("hex"));
+    }
+    assert(checksums.size === offsets.size, "what was frozen is referred to");
+    return checksums;
   }
 
   /** Addresses of all blocks that the engine's state refers to. */
