@@ -4,6 +4,7 @@
  * but the checksum function is shared.
  */
 import { checksum } from "../../src/native/checksum.ts";
+import { headersMax } from "../../src/wire/replica-headers.ts";
 import { hex } from "./bytes.ts";
 
 const safe = 2n ** 53n;
@@ -121,7 +122,7 @@ function viewHolds(b: Uint8Array): boolean {
 
 function headersMessageHolds(b: Uint8Array): boolean {
   const list = headersOf(b, 256);
-  if (b.length % 256 !== 0 || list.length < 1 || list.length > 64) return false;
+  if (b.length % 256 !== 0 || list.length < 1 || list.length > headersMax) return false;
   if (!zero(b, 128, 256) || !list.every((header) => bodyHeaderHolds(b, header))) return false;
   return list.every((header, at) => at === 0 || u64(header, 224) < u64(list[at - 1]!, 224));
 }

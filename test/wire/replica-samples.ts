@@ -4,7 +4,7 @@ import { u64WriteNumber } from "../../src/core/u128.ts";
 import { sealHeader } from "../../src/wire/build.ts";
 import { Command, frame, prepareHeader } from "../../src/wire/header.ts";
 import { Operation } from "../../src/wire/operations.ts";
-import { blockMessageSize } from "../../src/wire/replica-headers.ts";
+import { blockMessageSize, headersMax } from "../../src/wire/replica-headers.ts";
 import {
   bodyHeaderAt,
   JoinViewFields,
@@ -186,7 +186,7 @@ export function getHeaders(): Frame {
   return target;
 }
 
-export function headers(op = 70, count = 64): Frame {
+export function headers(op = 70, count = headersMax): Frame {
   const target = dirty(headerSize * (1 + count));
   for (let index = 0; index < count; index += 1) {
     target.words.set(prepare(op - index).words, bodyHeaderAt(index));
