@@ -117,6 +117,13 @@ export class SimulatedDisk {
     this.unreadable = new Uint8Array(this.sectorsMax);
   }
 
+  /** Begins with a copy of this content. Sectors of the image are shared, not copied. */
+  load(image: readonly number[]): void {
+    for (let index = 0; index < image.length; index += 2) {
+      this.stable[image[index]!] = this.pool.ref(image[index + 1]!);
+    }
+  }
+
   /** Gives all memory back: the disk is never used again. */
   release(): void {
     for (const operation of this.inFlight) this.recycleContent(operation);

@@ -24,7 +24,6 @@ import {
 } from "../../src/native/checksum.ts";
 import { composeReplica, type MemoryOptions } from "../../src/server/compose.ts";
 import { DataFileLayout, type FormatOptions } from "../../src/wal/data-file.ts";
-import { formatDataFile } from "../../src/wal/format.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
 import {
   checkBody,
@@ -136,17 +135,6 @@ export class Place implements Receiver {
   }
 
   // ── Life ─────────────────────────────────────────────────────────────────────────────────────
-
-  /** Formats the disk; time passes only for the disk. */
-  format(onDone: () => void): void {
-    this.enter();
-    const io = new DiskIo(this.disk, this.memory);
-    formatDataFile(io, 0, this.options.format, ownRelease, (error) => {
-      if (error !== null) this.owner.fail(`formatting failed: ${error.message}`);
-      this.memory.release();
-      onDone();
-    });
-  }
 
   start(): void {
     assert(this.state === PlaceState.down, "only a dead process is started");

@@ -26,6 +26,7 @@ import { ReplicaClock } from "./clock.ts";
 import { type DiskHost, SimulatedDisk } from "./disk.ts";
 import { Callbacks, EventQueue } from "./event-queue.ts";
 import { Faults, type FaultsOwner } from "./faults.ts";
+import { formattedImage, simulatedCluster } from "./formatted.ts";
 import type { CreateLoad, Load, LoadOptions, ReplicaView, World } from "./interfaces.ts";
 import { PlaceMemory, SharedMemory } from "./memory.ts";
 import { Network, type Packet, type Receiver } from "./network.ts";
@@ -120,7 +121,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     this.options = swarm.load;
     this.replicaCount = swarm.replicaCount;
     this.replicaTotal = swarm.replicaCount + swarm.standbys;
-    this.cluster = new Uint32Array([Number(options.seed & 0xffff_ffffn), 1, 0, 0]);
+    this.cluster = simulatedCluster;
     this.trace = new Trace(this.queue);
     this.trace.onLog = options.onLog;
     this.layout = new DataFileLayout(this.formatOf(0));
@@ -178,10 +179,12 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       fileSize,
     );
     disk.timing = drawn.timing;
+    const format = this.formatOf(index);
+    disk.load(formattedImage(pool, format));
     const clock = new ReplicaClock(this.queue);
     clock.driftPpm = drawn.driftPpm;
     clock.skewUs = drawn.skewUs;
-    const options = { ...drawn, format: this.formatOf(index), fileSize };
+    const options = { ...drawn, format, fileSize };
     const standby = index >= this.replicaCount;
     const placeMemory = new PlaceMemory(memory);
     const { clients } = this.options;
@@ -194,7 +197,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   run(): SimulationResult {
     try {
       this.load.start();
-      this.formatNext(0);
+      this.begin();
       while (this.phase !== Phase.done) {
         if (!this.queue.runNext()) this.fail("nothing is going to happen any more");
       }
@@ -223,15 +226,6 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       events: this.queue.ran,
       counts: this.counts,
     };
-  }
-
-  private formatNext(index: number): void {
-    const place = this.places[index];
-    if (place === undefined) {
-      this.begin();
-      return;
-    }
-    place.format(() => this.formatNext(index + 1));
   }
 
   private begin(): void {

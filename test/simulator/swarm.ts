@@ -81,14 +81,17 @@ const journals = [
   { slotCount: 64, checkpointInterval: 20, barOps: 4 },
 ] as const;
 
+/** Few, so that formatted disks are used again. */
+const clientsMaxes = [2, 3, 5, 8] as const;
+
 const second = 1_000_000;
 
 export function drawSwarm(seed: bigint, replicasDefault: number, overrides: SwarmOverrides): Swarm {
   const random = stream(seed, Stream.swarm);
   const replicaCount = overrides.replicas ?? drawReplicas(random, replicasDefault);
-  const standbys = overrides.standbys ?? (replicaCount > 1 && random.chance(0.2) ? 1 : 0);
+  const standbys = overrides.standbys ?? 0;
   const journal = journals[random.below(journals.length)]!;
-  const clientsMax = random.range(2, 8);
+  const clientsMax = clientsMaxes[random.below(clientsMaxes.length)]!;
   const opsMin = 2 * journal.slotCount + random.below(2 * journal.slotCount);
   const replicas: ReplicaOptions[] = [];
   for (let index = 0; index < replicaCount + standbys; index += 1) {
@@ -134,7 +137,7 @@ function drawReplica(random: Prng): ReplicaOptions {
       messagesSmall: random.range(48, 96),
     },
     grouping: random.chance(0.6),
-    checksum: random.chance(0.1) ? "portable" : "native",
+    checksum: random.chance(0.05) ? "portable" : "native",
     turnUs: random.range(1, 300),
     driftPpm: random.range(-200, 200),
     skewUs: random.range(-second, second),
