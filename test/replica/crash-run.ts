@@ -59,8 +59,8 @@ export class CrashRun {
   crashes = 0;
   private readonly random: Prng;
   private readonly time = new TestTime();
-  private readonly clients = [1, 2, 3, 4, idleClient].map((id) => new TestClient(id));
-  private readonly workload: Workload;
+  readonly clients = [1, 2, 3, 4, idleClient].map((id) => new TestClient(id));
+  readonly workload: Workload;
 
   constructor(private readonly options: CrashRunOptions) {
     this.random = new Prng(options.seed);
