@@ -285,8 +285,8 @@ describe("a block that is repaired while the log goes on", () => {
     const { grid } = world.engine;
     const held = world.file.hold(grid.fileOffset(address));
     // When all of the next checkpoint but this block has been written.
-    world.file.onIdle = () => world.op === 24 && held.release();
-    run(world, 24);
+    world.file.onIdle = () => world.op === 23 && held.release();
+    run(world, 23);
     expect(held.released).toBe(true);
     expect(world.integrity()).toMatchObject({ damaged: [], problems: [] });
     world.crash();
