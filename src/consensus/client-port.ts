@@ -41,7 +41,8 @@ export interface ClientPortOptions {
 /** The parts of the replica's state that clients are shown. */
 export interface ClientPortState {
   readonly logView: number;
-  readonly commitMax: number;
+  /** Last op executed here: what the session table shows. */
+  readonly commitMin: number;
 }
 
 export class ClientPort {
@@ -62,7 +63,7 @@ export class ClientPort {
     const session = u64ReadNumber(words, pingClientHeader.word.session);
     const clientAt = pingClientHeader.word.client;
     const known = this.options.sessions.find(words, clientAt) !== -1;
-    if (session !== 0 && !known && this.state.commitMax >= session) {
+    if (session !== 0 && !known && this.state.commitMin >= session) {
       this.evict(words, clientAt, EvictionReason.noSession, connection);
       return;
     }
