@@ -79,6 +79,7 @@ napi_value wrap_buffer(napi_env env, AddonData& data, uint32_t id) {
 void export_system(Napi::Env env, Napi::Object exports) {
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
   exports.Set("fileLock", Napi::Function::New<with_file<int, file_lock>>(env, "fileLock"));
+  exports.Set("fileUnlock", Napi::Function::New<with_file<int, file_unlock>>(env, "fileUnlock"));
   exports.Set("fileSize", Napi::Function::New<with_file<int64_t, file_size>>(env, "fileSize"));
   exports.Set("fileProbeDirect",
               Napi::Function::New<with_file<int, file_probe_direct>>(env, "fileProbeDirect"));

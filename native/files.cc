@@ -39,6 +39,8 @@ int file_lock(int fd) {
   }
 }
 
+int file_unlock(int fd) { return flock(fd, LOCK_UN) == 0 ? 0 : -errno; }
+
 int file_preallocate(int fd, int64_t size_bytes) {
   CHECK(size_bytes > 0);
 #if defined(__linux__)

@@ -9,6 +9,10 @@ namespace pacioli {
 // of the process, however it comes) releases it. -EWOULDBLOCK: another holds it.
 int file_lock(int fd);
 
+// Gives the lock back now. Without it the lock goes with the last reference to the opening, and
+// the kernel may keep one for a while after the descriptor was closed.
+int file_unlock(int fd);
+
 // Gives the range [0, size_bytes) real blocks, so that later writes cannot run out of space.
 // -EOPNOTSUPP: the file system cannot; the caller writes zeros instead.
 int file_preallocate(int fd, int64_t size_bytes);

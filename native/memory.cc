@@ -61,13 +61,18 @@ uint32_t BufferRegistry::allocate(size_t size_bytes, bool large) {
     ids_free_.pop_back();
   }
   CHECK(buffers_[id].base == nullptr);
-  buffers_[id] = {base, rounded, 0};
+  buffers_[id] = {base, rounded, 0, false};
   return id;
 }
 
 void BufferRegistry::free(uint32_t id) {
   CHECK(contains(id));
-  if (buffers_[id].pins > 0) return;  // Its id stays taken as well.
+  CHECK(!buffers_[id].freed);
+  buffers_[id].freed = true;
+  if (buffers_[id].pins == 0) unmap(id);
+}
+
+void BufferRegistry::unmap(uint32_t id) {
   CHECK(munmap(buffers_[id].base, buffers_[id].size_bytes) == 0);
   buffers_[id] = {};
   ids_free_.push_back(id);
@@ -92,6 +97,7 @@ void BufferRegistry::unpin(uint32_t id) {
   CHECK(contains(id));
   CHECK(buffers_[id].pins > 0);
   buffers_[id].pins -= 1;
+  if (buffers_[id].pins == 0 && buffers_[id].freed) unmap(id);
 }
 
 }  // namespace pacioli

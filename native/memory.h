@@ -24,8 +24,8 @@ class BufferRegistry {
   // only as they are touched. Returns buffer_none when the system has no memory to give.
   uint32_t allocate(size_t size_bytes, bool large);
 
-  // Unmaps, or leaves a pinned buffer mapped for ever: a leak is better than the kernel writing
-  // into memory that belongs to somebody else by then.
+  // Unmaps, a pinned buffer when its last pin goes. One whose pins never go stays mapped for ever:
+  // a leak is better than the kernel writing into memory that belongs to somebody else by then.
   void free(uint32_t id);
 
   bool contains(uint32_t id) const { return id < buffers_.size() && buffers_[id].base != nullptr; }
@@ -40,7 +40,11 @@ class BufferRegistry {
     uint8_t* base;
     size_t size_bytes;
     uint32_t pins;
+    // Its owner has given it up.
+    bool freed;
   };
+
+  void unmap(uint32_t id);
 
   std::vector<Buffer> buffers_;
   std::vector<uint32_t> ids_free_;

@@ -6,8 +6,13 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../uring/ring_probe.h"
@@ -117,6 +122,108 @@ TEST(file_round_trip, "a file is written durably and read back, by descriptor an
     EXPECT(driver.reap(1)[5] == -EBADF);
     EXPECT(driver.ring->in_kernel() == 0);
   }
+}
+
+TEST(registered_buffers, "registered buffers and others move the same bytes, in and out of a file") {
+  for (const RingLevel level : levels) {
+    Driver driver(small(8, 16), level);
+    test::TemporaryFile file(O_DIRECT);
+    const uint32_t kept = driver.buffers.allocate(32 * 1024, false);
+    const uint32_t other = driver.buffers.allocate(32 * 1024, false);
+    EXPECT(driver.ring->register_buffer(kept) == -ENOSPC);
+    EXPECT(driver.ring->reserve_buffers(1) == 0);
+    EXPECT(driver.ring->register_buffer(kept) == 0);
+    EXPECT(driver.ring->register_buffer(other) == -ENOSPC);
+    EXPECT(driver.ring->register_file(15, file.fd()) == 0);
+    for (uint32_t at = 0; at < 32 * 1024; at += 1) {
+      driver.buffers.base(kept)[at] = static_cast<uint8_t>(at / 4096 + 1);
+    }
+    driver.move(0, opcode::write, 15, kept, 8192, 16 * 1024, 4096, flag::durable | flag::fixed_file);
+    EXPECT(driver.reap(1)[0] == 16 * 1024);
+    driver.move(1, opcode::write, file.fd(), other, 0, 4096, 0, 0);
+    driver.move(2, opcode::read, file.fd(), other, 4096, 16 * 1024, 4096, 0);
+    EXPECT(driver.reap(2)[2] == 16 * 1024);
+    EXPECT(std::memcmp(driver.buffers.base(other) + 4096, driver.buffers.base(kept) + 8192,
+                       16 * 1024) == 0);
+    driver.move(3, opcode::read, 15, kept, 28 * 1024, 4096, 12 * 1024, flag::fixed_file);
+    EXPECT(driver.reap(1)[3] == 4096);
+    EXPECT(driver.buffers.base(kept)[28 * 1024] == 5);
+    // Cut short at the end of the file, as ever.
+    driver.move(4, opcode::read, 15, kept, 0, 32 * 1024, 16 * 1024, flag::fixed_file);
+    EXPECT(driver.reap(1)[4] == 4096);
+  }
+}
+
+TEST(fixed_write_flags, "the kernel looks at the flags of a write from a registered buffer") {
+  UringQueue queue;
+  EXPECT(queue.open(4, 8, RingLevel::newest) == 0);
+  test::TemporaryFile file(O_DIRECT);
+  BufferRegistry buffers;
+  const uint32_t buffer = buffers.allocate(4096, false);
+  const iovec range{buffers.base(buffer), 4096};
+  constexpr uint32_t register_buffers = 0;
+  EXPECT(queue.register_call(register_buffers, &range, 1) == 0);
+  const auto write = [&](uint32_t flags) {
+    uring::Sqe& sqe = queue.sqe_next();
+    sqe.opcode = uring::op::write_fixed;
+    sqe.fd = file.fd();
+    sqe.addr = reinterpret_cast<uint64_t>(range.iov_base);
+    sqe.len = 4096;
+    sqe.op_flags = flags;
+    EXPECT(queue.enter(1000) == 1);
+    const int result = queue.cq_front().res;
+    queue.cq_pop();
+    return result;
+  };
+  EXPECT(write(uring::rwf_dsync) == 4096);
+  constexpr uint32_t unknown_flag = 1U << 30;
+  EXPECT(write(unknown_flag) == -EOPNOTSUPP);
+}
+
+TEST(registered_end, "a registered buffer is mapped until its ring ends, a registered file open") {
+  for (const RingLevel level : levels) {
+    test::TemporaryFile file(0);
+    const int locked = open(file.path().c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT(flock(locked, LOCK_EX | LOCK_NB) == 0);
+    Driver driver(small(8, 16), level);
+    const uint32_t buffer = driver.buffers.allocate(4096, false);
+    EXPECT(driver.ring->reserve_buffers(4) == 0);
+    EXPECT(driver.ring->register_buffer(buffer) == 0);
+    EXPECT(driver.ring->register_file(0, locked) == 0);
+    driver.move(0, opcode::write, 0, buffer, 0, 4096, 0, flag::fixed_file);
+    EXPECT(driver.reap(1)[0] == 4096);
+    driver.buffers.free(buffer);
+    EXPECT(driver.buffers.contains(buffer));
+    close(locked);
+    EXPECT(flock(file.fd(), LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK);
+    driver.ring.reset();
+    EXPECT(!driver.buffers.contains(buffer));
+    EXPECT(flock(file.fd(), LOCK_EX | LOCK_NB) == 0);
+  }
+}
+
+// In a process of its own, that may lock no more memory than any user's.
+TEST(locked_memory, "beyond the limit of locked memory buffers are refused, and serve all the same") {
+  const pid_t child = fork();
+  EXPECT(child >= 0);
+  if (child == 0) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct none[2]{};
+    EXPECT(syscall(SYS_capset, &header, none) == 0);
+    const rlimit limit{64 * 1024, 64 * 1024};
+    EXPECT(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    Driver driver(small(8, 16));
+    test::TemporaryFile file(O_DIRECT);
+    const uint32_t buffer = driver.buffers.allocate(1024 * 1024, false);
+    EXPECT(driver.ring->reserve_buffers(4) == 0);
+    EXPECT(driver.ring->register_buffer(buffer) == -ENOMEM);
+    driver.move(0, opcode::write, file.fd(), buffer, 0, 1024 * 1024, 0, flag::durable);
+    EXPECT(driver.reap(1)[0] == 1024 * 1024);
+    _exit(0);
+  }
+  int status;
+  EXPECT(waitpid(child, &status, 0) == child);
+  EXPECT(status == 0);
 }
 
 TEST(full_ring, "what does not fit the kernel's rings stays queued, and nothing is lost") {
@@ -271,10 +378,15 @@ TEST(abandoned, "a ring that ends with operations in flight leaves their buffers
   EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   Driver driver(small(8, 16));
   const uint32_t buffer = driver.buffers.allocate(4096, false);
+  const uint32_t kept = driver.buffers.allocate(4096, false);
+  EXPECT(driver.ring->reserve_buffers(4) == 0);
+  EXPECT(driver.ring->register_buffer(kept) == 0);
   driver.move(0, opcode::receive, ends[0], buffer, 0, 10, 0, 0);
   EXPECT(driver.ring->enter(0) == 0);
   driver.ring.reset();
-  driver.buffers.free(buffer);
-  EXPECT(driver.buffers.contains(buffer));
+  for (const uint32_t id : {buffer, kept}) {
+    driver.buffers.free(id);
+    EXPECT(driver.buffers.contains(id));
+  }
   for (const int end : ends) close(end);
 }

@@ -61,6 +61,8 @@ function filesAndClocks(folder) {
   assert.equal(addon.filePreallocate(fd, 65_536), 0);
   assert.equal(addon.fileSize(fd), 65_536);
   assert.equal(addon.fileProbeDirect(fd), 0);
+  assert.equal(addon.fileDropCached(fd), 0);
+  assert.equal(addon.fileUnlock(fd), 0);
   const words = new Uint32Array(addon.clockMemory, 0, 2);
   for (const read of [addon.clockMonotonic, addon.clockWall]) {
     read();
@@ -123,6 +125,10 @@ async function exchange(ring, fd, waitMs) {
   ring.start(0, layout.opcodeWrite, { Handle: fd, ...range, Flags: layout.flagDurable });
   assert.equal(await ring.result(0, waitMs), 4096);
   assert.equal(addon.ringRegisterFile(ring.id, 0, fd), 0);
+  assert.equal(addon.ringReserveBuffers(ring.id, 4), 0);
+  assert.equal(addon.ringRegisterBuffer(ring.id, id), 0);
+  assert.equal(addon.ringRegisterBuffer(ring.id, addon.allocate(4096, false).id), 0);
+  globalThis.gc?.(); // The second buffer's owner is gone; its ring still has it.
   ring.start(0, layout.opcodeRead, {
     Handle: 0,
     ...range,

@@ -67,6 +67,21 @@ TEST(memory_large, "a large table commits only what is touched") {
   buffers.free(id);
 }
 
+TEST(memory_pins, "a pinned buffer is unmapped with its last pin, and its number given out then") {
+  BufferRegistry buffers;
+  const uint32_t id = buffers.allocate(4096, false);
+  buffers.pin(id);
+  buffers.pin(id);
+  buffers.free(id);
+  buffers.unpin(id);
+  EXPECT(buffers.contains(id));
+  buffers.base(id)[0] = 1;
+  EXPECT(buffers.allocate(4096, false) != id);
+  buffers.unpin(id);
+  EXPECT(!buffers.contains(id));
+  EXPECT(buffers.allocate(4096, false) == id);
+}
+
 TEST(file_locks, "a lock binds other openings of the file until it is closed") {
   test::TemporaryFile file(0);
   const int other = open(file.path().c_str(), O_RDWR);
@@ -76,6 +91,13 @@ TEST(file_locks, "a lock binds other openings of the file until it is closed") {
   close(other);
   EXPECT(file_lock(file.fd()) == 0);
   EXPECT(file_lock(-1) == -EBADF);
+  // Given back, although the opening lives on in a duplicate.
+  const int duplicate = dup(file.fd());
+  EXPECT(file_unlock(file.fd()) == 0);
+  const int third = open(file.path().c_str(), O_RDWR);
+  EXPECT(file_lock(third) == 0);
+  for (const int fd : {duplicate, third}) close(fd);
+  EXPECT(file_unlock(-1) == -EBADF);
 }
 
 TEST(file_space, "preallocation gives size and blocks, or says why not") {

@@ -132,6 +132,20 @@ Napi::Value ring_register_file(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), error);
 }
 
+// ringReserveBuffers(id, count)
+Napi::Value ring_reserve_buffers(const Napi::CallbackInfo& info) {
+  OpenRing& open = ring_argument(info);
+  CHECK(info.Length() == 2);
+  return Napi::Number::New(info.Env(), open.ring->reserve_buffers(u32(info[1])));
+}
+
+// ringRegisterBuffer(id, bufferId)
+Napi::Value ring_register_buffer(const Napi::CallbackInfo& info) {
+  OpenRing& open = ring_argument(info);
+  CHECK(info.Length() == 2);
+  return Napi::Number::New(info.Env(), open.ring->register_buffer(u32(info[1])));
+}
+
 // ringConnect(id, slot, host, port): opens a socket and puts the address into the slot's
 // descriptor. The socket, or a negative errno.
 Napi::Value ring_connect(const Napi::CallbackInfo& info) {
@@ -188,6 +202,10 @@ void export_rings(Napi::Env env, Napi::Object exports) {
   exports.Set("ringWatch", Napi::Function::New<ring_watch>(env, "ringWatch"));
   exports.Set("ringRegisterFile",
               Napi::Function::New<ring_register_file>(env, "ringRegisterFile"));
+  exports.Set("ringReserveBuffers",
+              Napi::Function::New<ring_reserve_buffers>(env, "ringReserveBuffers"));
+  exports.Set("ringRegisterBuffer",
+              Napi::Function::New<ring_register_buffer>(env, "ringRegisterBuffer"));
   exports.Set("ringConnect", Napi::Function::New<ring_connect>(env, "ringConnect"));
   exports.Set("ringClose", Napi::Function::New<ring_close>(env, "ringClose"));
   exports.Set("socketListen", Napi::Function::New<listen_call>(env, "socketListen"));

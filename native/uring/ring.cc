@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "../check.h"
 #include "../clocks.h"
@@ -20,6 +21,9 @@ constexpr uint64_t wake_user_data = 0xffff'ffff'ffff'fffe;
 // The kernel moves at most this much per operation (its MAX_RW_COUNT).
 constexpr uint32_t transfer_bytes_max = 0x7fff'f000;
 
+// The kernel registers no larger buffer.
+constexpr size_t registered_bytes_max = size_t{1} << 30;
+
 // A full submission ring is handed over and filled again this often per call at most.
 constexpr int refills_max = 64;
 
@@ -35,6 +39,8 @@ Ring::Ring(const RingOptions& options, BufferRegistry& buffers)
 }
 
 Ring::~Ring() {
+  // Otherwise the kernel gives all back itself once its last operation has ended.
+  if (control_ != nullptr && control_->in_kernel == 0) unregister();
   // Buffers of operations that the kernel still holds stay pinned, hence mapped.
   for (const uint32_t id : {descriptors_id_, pending_id_, completions_id_, control_id_}) {
     if (id != buffer_none) buffers_.unpin(id);
@@ -55,8 +61,7 @@ int Ring::open() {
 
   int files[files_max];
   for (int& fd : files) fd = -1;
-  const int error = queue_.register_call(uring::register_op::files, files, files_max);
-  if (error < 0) return error;
+  files_error_ = queue_.register_call(uring::register_op::files, files, files_max);
 
   const uint32_t slots = options_.slots;
   descriptors_ = reinterpret_cast<Descriptor*>(
@@ -139,15 +144,11 @@ void Ring::translate(uint32_t index) {
       sqe.fd = -1;
       break;
     case opcode::read:
-      sqe.opcode = uring::op::read;
-      sqe.addr = reinterpret_cast<uint64_t>(buffer_range(from, slot));
-      sqe.len = from.length;
+      name_buffer(from, slot, sqe, uring::op::read, uring::op::read_fixed);
       sqe.off = offset;
       break;
     case opcode::write:
-      sqe.opcode = uring::op::write;
-      sqe.addr = reinterpret_cast<uint64_t>(buffer_range(from, slot));
-      sqe.len = from.length;
+      name_buffer(from, slot, sqe, uring::op::write, uring::op::write_fixed);
       sqe.off = offset;
       sqe.op_flags = from.flags & flag::durable ? uring::rwf_dsync : 0;
       break;
@@ -217,6 +218,18 @@ uint8_t* Ring::buffer_range(const Descriptor& descriptor, Slot& slot) {
   return buffers_.base(descriptor.buffer_id) + descriptor.buffer_at;
 }
 
+// A read or write of the bytes that a descriptor names, by the kernel's own mapping of them if it
+// has one.
+void Ring::name_buffer(const Descriptor& descriptor, Slot& slot, Sqe& sqe, uint8_t opcode,
+                       uint8_t opcode_fixed) {
+  sqe.addr = reinterpret_cast<uint64_t>(buffer_range(descriptor, slot));
+  sqe.len = descriptor.length;
+  const uint32_t id = descriptor.buffer_id;
+  const bool fixed = id < buffer_places_.size() && buffer_places_[id] != buffer_none;
+  sqe.opcode = fixed ? opcode_fixed : opcode;
+  if (fixed) sqe.buf_index = static_cast<uint16_t>(buffer_places_[id]);
+}
+
 // Stays armed until the descriptor becomes readable, over as many calls as that takes.
 void Ring::arm_wake() {
   if (wake_armed_ || queue_.sq_space() == 0) return;
@@ -260,9 +273,53 @@ uint32_t Ring::drain() {
 
 int Ring::register_file(uint32_t index, int fd) {
   CHECK(index < files_max);
+  if (files_error_ < 0) return files_error_;
   const uring::FilesUpdate update{index, 0, reinterpret_cast<uint64_t>(&fd)};
   const int result = queue_.register_call(uring::register_op::files_update, &update, 1);
   return result < 0 ? result : 0;
+}
+
+int Ring::reserve_buffers(uint32_t count) {
+  CHECK(count > 0);
+  CHECK(count <= UINT16_MAX);
+  CHECK(buffer_places_max_ == 0);
+  const uring::ResourceRegister table{count, uring::register_sparse, 0, 0, 0};
+  const int result = queue_.register_call(uring::register_op::buffers2, &table, sizeof(table));
+  if (result < 0) return result;
+  buffer_places_max_ = count;
+  return 0;
+}
+
+int Ring::register_buffer(uint32_t buffer_id) {
+  CHECK(buffers_.contains(buffer_id));
+  const size_t size_bytes = buffers_.size_bytes(buffer_id);
+  if (size_bytes > registered_bytes_max) return -EFBIG;
+  if (buffer_places_used_ == buffer_places_max_) return -ENOSPC;
+  if (buffer_places_.size() <= buffer_id) buffer_places_.resize(buffer_id + 1, buffer_none);
+  CHECK(buffer_places_[buffer_id] == buffer_none);
+
+  const uint32_t place = buffer_places_used_;
+  const iovec range{buffers_.base(buffer_id), size_bytes};
+  const uring::ResourceUpdate update{place, 0, reinterpret_cast<uint64_t>(&range), 0, 1, 0};
+  const int result =
+      queue_.register_call(uring::register_op::buffers_update, &update, sizeof(update));
+  if (result < 0) return result;
+  CHECK(result == 1);
+  buffer_places_[buffer_id] = place;
+  buffer_places_used_ += 1;
+  buffers_.pin(buffer_id);
+  return 0;
+}
+
+// Closing the ring would do it too, but some time later: until then the memory would count as
+// locked, and a registered file would be open.
+void Ring::unregister() {
+  if (files_error_ == 0) queue_.register_call(uring::register_op::unregister_files, nullptr, 0);
+  if (buffer_places_max_ == 0) return;
+  if (queue_.register_call(uring::register_op::unregister_buffers, nullptr, 0) < 0) return;
+  for (uint32_t id = 0; id < buffer_places_.size(); id += 1) {
+    if (buffer_places_[id] != buffer_none) buffers_.unpin(id);
+  }
 }
 
 void Ring::set_wake_fd(int fd) {

@@ -2,7 +2,8 @@
 //
 // Invariants: a slot is JavaScript's, queued, or the kernel's; the kernel holds at most one
 // operation per slot; a buffer is pinned while an operation of the kernel's names it, from the
-// translation of its descriptor until its completion was copied out.
+// translation of its descriptor until its completion was copied out. A registered buffer is pinned
+// from its registration to the end of the ring, since the kernel holds its pages.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +43,16 @@ class Ring {
   // not be used: completions may have been lost.
   int enter(uint32_t wait_ms);
 
-  // Puts `fd` at `index` of the registered files; -1 takes what lies there out.
+  // Puts `fd` at `index` of the registered files; -1 takes what lies there out. The kernel keeps
+  // the file open until then, or until the ring ends. A negative errno: the operations work
+  // without.
   int register_file(uint32_t index, int fd);
+  // From now on buffers may be registered, `count` at most. 0 or a negative errno.
+  int reserve_buffers(uint32_t count);
+  // Lets the kernel keep a buffer's pages at hand, for reads and writes of files. They count as
+  // locked memory until the ring ends. 0, or a negative errno: -ENOMEM beyond the limit of locked
+  // memory, -ENOSPC when the table is full. The operations work without.
+  int register_buffer(uint32_t buffer_id);
   // From now on, a wait also ends when `fd` is readable.
   void set_wake_fd(int fd);
   // The kernel adds to this eventfd when completions are there to be reaped.
@@ -73,6 +82,9 @@ class Ring {
   void fill();
   void translate(uint32_t slot);
   uint8_t* buffer_range(const Descriptor& descriptor, Slot& slot);
+  void name_buffer(const Descriptor& descriptor, Slot& slot, uring::Sqe& sqe, uint8_t opcode,
+                   uint8_t opcode_fixed);
+  void unregister();
   void arm_wake();
   uint32_t drain();
 
@@ -82,6 +94,13 @@ class Ring {
   std::vector<Slot> slots_;
   int wake_fd_ = -1;
   bool wake_armed_ = false;
+
+  // 0, or why the kernel keeps no files for this ring.
+  int files_error_ = 0;
+  // By buffer id: its place in the kernel's table, or buffer_none.
+  std::vector<uint32_t> buffer_places_;
+  uint32_t buffer_places_max_ = 0;
+  uint32_t buffer_places_used_ = 0;
 
   uint32_t descriptors_id_ = buffer_none;
   uint32_t pending_id_ = buffer_none;

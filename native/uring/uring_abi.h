@@ -76,6 +76,27 @@ struct FilesUpdate {
 };
 static_assert(sizeof(FilesUpdate) == 16);
 
+// Makes a table of buffers, for now of empty places.
+struct ResourceRegister {
+  uint32_t count;
+  uint32_t flags;
+  uint64_t reserved;
+  uint64_t data;
+  uint64_t tags;
+};
+static_assert(sizeof(ResourceRegister) == 32);
+
+// Fills places of such a table.
+struct ResourceUpdate {
+  uint32_t offset;
+  uint32_t reserved1;
+  uint64_t data;
+  uint64_t tags;
+  uint32_t count;
+  uint32_t reserved2;
+};
+static_assert(sizeof(ResourceUpdate) == 32);
+
 struct ProbeOp {
   uint8_t op;
   uint8_t reserved1;
@@ -92,9 +113,9 @@ struct Probe {
 static_assert(sizeof(Probe) == 16 + 256 * 8);
 
 namespace op {
-constexpr uint8_t nop = 0, fsync = 3, poll_add = 6, timeout = 11, accept = 13, async_cancel = 14,
-                  connect = 16, close = 19, read = 22, write = 23, send = 26, recv = 27,
-                  shutdown = 34;
+constexpr uint8_t nop = 0, fsync = 3, read_fixed = 4, write_fixed = 5, poll_add = 6, timeout = 11,
+                  accept = 13, async_cancel = 14, connect = 16, close = 19, read = 22, write = 23,
+                  send = 26, recv = 27, shutdown = 34;
 }
 
 namespace setup {
@@ -115,12 +136,14 @@ constexpr uint32_t getevents = 1U << 0, ext_arg = 1U << 3;
 }
 
 namespace register_op {
-constexpr uint32_t files = 2, eventfd = 4, files_update = 6, probe = 8;
+constexpr uint32_t unregister_buffers = 1, files = 2, unregister_files = 3, eventfd = 4,
+                   files_update = 6, probe = 8, buffers2 = 15, buffers_update = 16;
 }
 
 constexpr uint64_t offset_sq_ring = 0;
 constexpr uint64_t offset_sqes = 0x10000000;
 constexpr uint8_t sqe_fixed_file = 1U << 0;
+constexpr uint32_t register_sparse = 1U << 0;
 constexpr uint32_t fsync_datasync = 1U << 0;
 constexpr uint16_t probe_op_supported = 1U << 0;
 constexpr uint32_t rwf_dsync = 2;

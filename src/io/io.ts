@@ -133,6 +133,17 @@ export interface TimerIo {
   timeout(completion: Completion, milliseconds: number): void;
 }
 
+/** What the kernel keeps at hand for a backend. Where it keeps nothing, all works as well. */
+export interface IoRegistered {
+  files: number;
+  /** Why it does not keep a file, or null. */
+  filesRefusal: string | null;
+  buffers: number;
+  bufferBytes: number;
+  /** Why it does not keep a buffer that it should, or null. */
+  buffersRefusal: string | null;
+}
+
 /**
  * Counters since start; of operations, those that succeeded. A user tunes by them, so every backend
  * keeps them.
@@ -157,6 +168,8 @@ export interface IoStats {
   inFlightMax: number;
   /** Durations of file writes: count per power of two of microseconds (index 0: below 1 µs). */
   readonly writeLatencyLog2Us: Float64Array;
+  /** Absent where the backend has no such thing. */
+  readonly registered?: IoRegistered;
 }
 
 export interface Io extends FileIo, SocketIo, TimerIo {

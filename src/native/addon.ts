@@ -51,6 +51,7 @@ export interface NativeAddon {
   clockWall(): void;
 
   fileLock(fd: number): number;
+  fileUnlock(fd: number): number;
   filePreallocate(fd: number, sizeBytes: number): number;
   fileSize(fd: number): number;
   fileProbeDirect(fd: number): number;
@@ -69,6 +70,10 @@ export interface NativeAddon {
   ringOwn?(id: number, onTurn: () => boolean): number;
   ringWatch?(id: number, onReadable: () => void): number;
   ringRegisterFile?(id: number, index: number, fd: number): number;
+  /** Before the first buffer is registered: how many there may be. */
+  ringReserveBuffers?(id: number, count: number): number;
+  /** Until the ring is closed. */
+  ringRegisterBuffer?(id: number, bufferId: number): number;
   ringConnect?(id: number, slot: number, host: string, port: number): number;
   ringClose?(id: number): void;
   socketListen?(host: string, port: number, backlog: number): number;

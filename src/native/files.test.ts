@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { DataFileError } from "../core/data-file-error.ts";
+import type { NativeAddon } from "./addon.ts";
 
 type Files = typeof import("./files.ts");
 
@@ -195,20 +196,29 @@ function lockOf(pid: number): string {
   return `pacioli-lock 1\npid ${pid}\nstarted ${started}\nboot ${boot}\ncontainer ${container}`;
 }
 
+/** A process that holds the kernel's lock on a file, and does some more. */
+async function lockInChild(path: string, more = ""): Promise<ChildProcess> {
+  const addonPath = join(process.cwd(), "build", "pacioli.node");
+  const script = `
+    const fd = require("node:fs").openSync(${JSON.stringify(path)}, "r+");
+    const addon = require(${JSON.stringify(addonPath)});
+    let result = addon.fileLock(fd);
+    ${more}
+    process.stdout.write(String(result));
+    process.stdin.resume();
+  `;
+  const child = spawn(process.execPath, ["-e", script], { stdio: "pipe" });
+  const [output] = (await once(child.stdout, "data")) as [Buffer];
+  expect(output.toString()).toBe("0");
+  return child;
+}
+
 test("the kernel's lock binds processes with the addon, whatever became of the lock file", async () => {
   const files = await load(true);
   const path = join(folder, "file");
   writeFileSync(path, new Uint8Array(4096));
-  const addonPath = join(process.cwd(), "build", "pacioli.node");
-  const script = `
-    const fd = require("node:fs").openSync(${JSON.stringify(path)}, "r+");
-    process.stdout.write(String(require(${JSON.stringify(addonPath)}).fileLock(fd)));
-    process.stdin.resume();
-  `;
-  const child = spawn(process.execPath, ["-e", script], { stdio: "pipe" });
+  const child = await lockInChild(path);
   try {
-    const [output] = (await once(child.stdout, "data")) as [Buffer];
-    expect(output.toString()).toBe("0");
     expect(() => files.openDataFile(path, { directIo: false })).toThrow(
       expect.objectContaining({ code: "ERR_FILE_LOCKED" }),
     );
@@ -218,6 +228,44 @@ test("the kernel's lock binds processes with the addon, whatever became of the l
   }
   files.closeDataFile(files.openDataFile(path, { directIo: false }));
 });
+
+test("a lock that a running process holds is not waited for", async () => {
+  const files = await load(true);
+  const { loadAddon } = await import("./addon.ts");
+  const path = join(folder, "file");
+  writeFileSync(path, new Uint8Array(4096));
+  const child = await lockInChild(path);
+  const attempts = vi.spyOn(loadAddon() as NativeAddon, "fileLock");
+  try {
+    writeFileSync(`${path}.lock`, lockOf(child.pid as number));
+    expect(() => files.openDataFile(path, { directIo: false })).toThrow(
+      expect.objectContaining({ code: "ERR_FILE_LOCKED" }),
+    );
+    expect(attempts).toHaveBeenCalledTimes(1);
+  } finally {
+    attempts.mockRestore();
+    child.kill();
+    await once(child, "exit");
+  }
+});
+
+if (process.platform === "linux" && process.env["PACIOLI_EXPECT_URING"] !== "0") {
+  test("a file that the ring of a killed process holds on to is awaited", async () => {
+    const files = await load(true);
+    const path = join(folder, "file");
+    writeFileSync(path, new Uint8Array(4096));
+    for (let round = 0; round < 5; round += 1) {
+      const child = await lockInChild(
+        path,
+        "result += addon.ringRegisterFile(addon.ringOpen(8, 16, 8, 0).id, 0, fd);",
+      );
+      writeFileSync(`${path}.lock`, lockOf(child.pid as number));
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      files.closeDataFile(files.openDataFile(path, { directIo: false }));
+    }
+  });
+}
 
 test("a folder may lie where the lock file would", async () => {
   const files = await load(true);

@@ -23,8 +23,14 @@ import { getSystemErrorName } from "node:util";
 import { assert } from "../core/assert.ts";
 import { DataFileError, DataFileErrorCode } from "../core/data-file-error.ts";
 import { sectorSize } from "../core/limits.ts";
-import { loadAddon } from "./addon.ts";
-import { acquireLockFile, type LockHolder, readLockFile, releaseLockFile } from "./lock-file.ts";
+import { loadAddon, type NativeAddon } from "./addon.ts";
+import {
+  acquireLockFile,
+  holderRuns,
+  type LockHolder,
+  readLockFile,
+  releaseLockFile,
+} from "./lock-file.ts";
 import { allocatePages } from "./memory.ts";
 
 export interface DataFile {
@@ -56,6 +62,13 @@ export interface DataFileOptions {
     readonly zeroed?: readonly FileRange[];
   };
 }
+
+/** For how long a lock is awaited that no running process is known to hold: 2 s in all. */
+const lockAttemptsMax = 200;
+const lockPauseMs = 10;
+const wouldBlock = -11;
+/** Nobody ever wakes it: waiting on it is sleeping. */
+const sleepWord = new Int32Array(new SharedArrayBuffer(4));
 
 /** @throws {DataFileError} */
 export function openDataFile(path: string, options: DataFileOptions): DataFile {
@@ -89,7 +102,10 @@ export function openDataFile(path: string, options: DataFileOptions): DataFile {
 
 /** Releases the lock and closes. No I/O on the file may be in flight. */
 export function closeDataFile(file: DataFile): void {
-  if (!file.readOnly) releaseLockFile(lockPath(file.path));
+  if (!file.readOnly) {
+    releaseLockFile(lockPath(file.path));
+    loadAddon()?.fileUnlock(file.fd);
+  }
   closeSync(file.fd);
 }
 
@@ -134,9 +150,24 @@ function open(path: string, directIo: boolean, readOnly: boolean, creates: boole
   }
 }
 
+/**
+ * Takes the kernel's lock: 0 or a negative errno. After a process was killed the kernel holds on to
+ * its files, and so to their locks, until the last operation of its ring has ended; a killed
+ * replica that is started again at once waits for that. It must: writes of its predecessor's may
+ * be under way.
+ */
+function lockByKernel(addon: NativeAddon, path: string, fd: number): number {
+  for (let attempt = 1; ; attempt += 1) {
+    const result = addon.fileLock(fd);
+    if (result !== wouldBlock || attempt === lockAttemptsMax) return result;
+    if (holderRuns(lockPath(path))) return result;
+    Atomics.wait(sleepWord, 0, 0, lockPauseMs);
+  }
+}
+
 function lock(path: string, fd: number): void {
   const addon = loadAddon();
-  const result = addon?.fileLock(fd) ?? 0;
+  const result = addon === null ? 0 : lockByKernel(addon, path, fd);
   if (result < 0) {
     const code = getSystemErrorName(result);
     // Some network file systems have no such lock; the lock file remains.

@@ -46,6 +46,15 @@ export function releaseLockFile(path: string): void {
   if (readOrNull(path) === format(ownHolder())) rmSync(path, { force: true });
 }
 
+/**
+ * True when the file names a process of this container that runs: that is who holds the kernel's
+ * lock, and waiting is in vain.
+ */
+export function holderRuns(path: string): boolean {
+  const holder = readLockFile(path);
+  return holder !== null && holder.container === namespaceOrDash() && mayRun(holder, false);
+}
+
 /** Who says to hold the lock, true or not; null when nobody does or it cannot be read. */
 export function readLockFile(path: string): LockHolder | null {
   const text = readOrNull(path);

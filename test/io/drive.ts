@@ -9,7 +9,16 @@ import { assert } from "../../src/core/assert.ts";
 import type { FileHandle, Io, IoBuffer, SocketHandle } from "../../src/io/io.ts";
 import { Completion } from "../../src/io/io.ts";
 
-export type MakeIo = () => Io;
+export interface MakeIo {
+  (): Io;
+  /** Every file that a test opens is registered with the backend, as far as it has places. */
+  readonly registersFiles?: boolean;
+}
+
+interface RegistersFiles {
+  registerFile(file: FileHandle): boolean;
+  unregisterFile(file: FileHandle): void;
+}
 
 export interface Pair {
   readonly client: SocketHandle;
@@ -22,10 +31,14 @@ export class Drive {
   private readonly directory: string;
   private readonly files = new Set<number>();
   private filesMade = 0;
+  /** Null where files are not registered. */
+  private readonly registry: RegistersFiles | null;
+  private readonly registered = new Set<number>();
   private stopping: Promise<void> | null = null;
 
   constructor(make: MakeIo) {
     this.io = make();
+    this.registry = make.registersFiles === true ? (this.io as Io & RegistersFiles) : null;
     // Direct I/O needs a file system with blocks: a machine whose tmpdir lies in memory names one.
     this.directory = mkdtempSync(join(process.env["PACIOLI_TEST_DIR"] ?? tmpdir(), "pacioli-io-"));
   }
@@ -126,11 +139,13 @@ export class Drive {
     const fd = openSync(path, direct ? flags | constants.O_DIRECT : flags, 0o600);
     this.files.add(fd);
     ftruncateSync(fd, sizeBytes);
+    if (this.registry?.registerFile(fd) === true) this.registered.add(fd);
     return fd;
   }
 
   closeFile(fd: FileHandle): void {
     assert(this.files.delete(fd), "the file is open");
+    if (this.registered.delete(fd)) this.registry?.unregisterFile(fd);
     closeSync(fd);
   }
 

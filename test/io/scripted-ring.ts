@@ -31,6 +31,9 @@ export class ScriptedRing {
   readonly shutDown: number[] = [];
   readonly engine: Engine;
   closed = false;
+  /** What registering files and buffers answers, from now on. */
+  registration = 0;
+  registrations = 0;
   private readonly slots: number;
   private readonly memory: NativeRing;
   private readonly descriptors: Uint32Array;
@@ -61,7 +64,12 @@ export class ScriptedRing {
       ringClose: () => {
         this.closed = true;
       },
-      ringRegisterFile: () => 0,
+      ringRegisterFile: () => this.registration,
+      ringReserveBuffers: () => this.registration,
+      ringRegisterBuffer: () => {
+        this.registrations += 1;
+        return this.registration;
+      },
       ringConnect: () => 70,
       socketListen: () => 50,
       socketPort: () => 3001,

@@ -1,5 +1,7 @@
 /** errno values that the ring backend decides by, beyond those of the I/O contract. */
 
+import { getSystemErrorName } from "node:util";
+
 export const interrupted = -4;
 export const badHandle = -9;
 export const again = -11;
@@ -16,3 +18,20 @@ export const already = -114;
 export const goneBeforeAccept: ReadonlySet<number> = new Set([
   -100, -71, -92, -112, -64, -113, -95, -101, -103,
 ]);
+
+/** Why the kernel does not keep a file or a buffer at hand, for a person. */
+export function registrationRefusal(error: number): string {
+  const name = getSystemErrorName(error);
+  switch (name) {
+    case "ENOMEM":
+      return "the limit of locked memory is reached; raise it (ulimit -l)";
+    case "ENOSPC":
+      return "the ring's table is full";
+    case "EFBIG":
+      return "a buffer is larger than the kernel's limit of 1 GiB";
+    case "EINVAL":
+      return "this kernel cannot, Linux 5.19 can";
+    default:
+      return `the kernel refuses: ${name}`;
+  }
+}

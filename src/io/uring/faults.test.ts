@@ -5,6 +5,7 @@ import { nativeLayout } from "../../native/layout.ts";
 import { Completion, Errno, type IoBuffer } from "../io.ts";
 import { FileOperations } from "./file-operations.ts";
 import { uringRefusal } from "./probe.ts";
+import { RegisteredBuffers } from "./registered-buffers.ts";
 import { SocketOperations } from "./socket-operations.ts";
 
 const { opcodeRead, opcodeWrite, opcodeSync, opcodeAccept, opcodeReceive, opcodeSend } =
@@ -170,6 +171,56 @@ describe("files", () => {
     ]);
     for (let fd = 0; fd < 16; fd += 1) expect(files.register(100 + fd)).toBe(true);
     expect(files.register(200)).toBe(false);
+    const { registered } = ring.engine.stats;
+    expect(registered.files).toBe(16);
+    expect(registered.filesRefusal).toMatch(/table is full/);
+  });
+
+  test("a file that the kernel will not keep serves by its descriptor", () => {
+    const { ring, files, results, completion } = open(inTurn());
+    ring.registration = -1;
+    expect(files.register(file)).toBe(false);
+    files.write(completion(), file, buffer, 0, 4096, 0, true);
+    ring.settle();
+    expect(results).toEqual([4096]);
+    expect(ring.taken.map(({ handle, flags }) => [handle, flags])).toEqual([[file, flagDurable]]);
+    expect(ring.engine.stats.registered.filesRefusal).toMatch(/EPERM/);
+    expect(ring.engine.stats.registered.files).toBe(0);
+  });
+});
+
+describe("registered buffers", () => {
+  test.each([
+    ["the limit of locked memory", -12, 1, /ulimit -l/],
+    ["a full table", -28, 1, /table is full/],
+    ["a buffer too large", -27, 2, /1 GiB/],
+  ])("%s is told; it may end the attempts", (_, error, attempts, text) => {
+    const { ring } = open(inTurn());
+    const buffers = new RegisteredBuffers(ring.engine);
+    buffers.register(buffer);
+    ring.registration = error;
+    ring.registrations = 0;
+    buffers.register(buffer);
+    buffers.register(buffer);
+    expect(ring.registrations).toBe(attempts);
+    expect(ring.engine.stats.registered).toMatchObject({ buffers: 1, bufferBytes: 1 << 20 });
+    expect(ring.engine.stats.registered.buffersRefusal).toMatch(text);
+  });
+
+  test("a kernel without such tables is asked once, and told", () => {
+    const { ring } = open(inTurn());
+    ring.registration = -22;
+    const buffers = new RegisteredBuffers(ring.engine);
+    buffers.register(buffer);
+    expect(ring.registrations).toBe(0);
+    expect(ring.engine.stats.registered.buffersRefusal).toMatch(/5\.19/);
+  });
+
+  test("memory that the addon does not know is left alone", () => {
+    const { ring } = open(inTurn());
+    new RegisteredBuffers(ring.engine).register({ ...buffer, id: -1 });
+    expect(ring.registrations).toBe(0);
+    expect(ring.engine.stats.registered.buffersRefusal).toBe(null);
   });
 });
 

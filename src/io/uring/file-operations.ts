@@ -13,7 +13,7 @@ import { assert } from "../../core/assert.ts";
 import { nativeLayout } from "../../native/layout.ts";
 import { type Completion, Errno, type FileHandle, type IoBuffer } from "../io.ts";
 import type { Engine, Kind } from "./engine.ts";
-import { again, badHandle, interrupted, notSupported } from "./errors.ts";
+import { again, badHandle, interrupted, notSupported, registrationRefusal } from "./errors.ts";
 import { SyncAfter } from "./slots.ts";
 
 const { opcodeRead, opcodeWrite, opcodeSync, flagDurable, flagFixedFile } = nativeLayout;
@@ -195,21 +195,26 @@ export class FileOperations implements Kind {
    */
   register(file: FileHandle): boolean {
     assert(!this.registered.includes(file), "a file is registered once");
+    const { addon, ringId, stats } = this.engine;
     const index = this.registered.indexOf(-1);
-    if (index === -1) return false;
-    const { addon, ringId } = this.engine;
-    if (addon.ringRegisterFile(ringId, index, file) < 0) return false;
+    const error = index === -1 ? Errno.noSpace : addon.ringRegisterFile(ringId, index, file);
+    if (error < 0) {
+      stats.registered.filesRefusal = registrationRefusal(error);
+      return false;
+    }
     this.registered[index] = file;
     this.registeredCount += 1;
+    stats.registered.files += 1;
     return true;
   }
 
   unregister(file: FileHandle): void {
     const index = this.registered.indexOf(file);
     assert(index !== -1, "the file is registered");
-    const { addon, ringId } = this.engine;
+    const { addon, ringId, stats } = this.engine;
     assert(addon.ringRegisterFile(ringId, index, -1) === 0, "an empty place is always taken");
     this.registered[index] = -1;
     this.registeredCount -= 1;
+    stats.registered.files -= 1;
   }
 }

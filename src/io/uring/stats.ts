@@ -1,5 +1,5 @@
 /** Counters of the ring backend. */
-import type { IoStats } from "../io.ts";
+import type { IoRegistered, IoStats } from "../io.ts";
 
 /** Classes of write latency: below 1 µs, and per power of two up to 2^30 µs. */
 const latencyClasses = 32;
@@ -20,6 +20,13 @@ export class UringStats implements IoStats {
   inFlight = 0;
   inFlightMax = 0;
   readonly writeLatencyLog2Us = new Float64Array(latencyClasses);
+  readonly registered: IoRegistered = {
+    files: 0,
+    filesRefusal: null,
+    buffers: 0,
+    bufferBytes: 0,
+    buffersRefusal: null,
+  };
 
   constructor(readonly backend: string) {}
 

@@ -1,8 +1,12 @@
 /** The ring where it is pressed: test/io/uring.test.ts runs the suite over it as it is used. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { conformance } from "../../../test/io/conformance.ts";
 import { fileConformance } from "../../../test/io/conformance-files.ts";
 import { withDrive } from "../../../test/io/drive.ts";
+import { closeDataFile, openDataFile } from "../../native/files.ts";
 import { createUringIo, type UringIo, type UringOptions } from "./uring-io.ts";
 
 function make(options: UringOptions): UringIo {
@@ -20,8 +24,18 @@ conformance("guest, Linux 5.19", () => make({ drive: "guest", kernel: "5.19" }))
 conformance("owned, Linux 5.11", () => make({ drive: "owned", kernel: "5.11", entries: 4 }));
 conformance("guest, Linux 5.11", () => make({ drive: "guest", kernel: "5.11", entries: 4 }));
 
+// Files and buffers that the kernel keeps at hand.
+const registering = (options: UringOptions) =>
+  Object.assign(() => make({ ...options, registeredBuffers: true }), { registersFiles: true });
+conformance("owned, registered", registering({ drive: "owned" }));
+conformance("guest, registered, 2 entries", registering({ drive: "guest", entries: 2 }));
+conformance("guest, registered, Linux 5.11", registering({ drive: "guest", kernel: "5.11" }));
+
 describe("without RWF_DSYNC", () => {
   fileConformance(() => make({ drive: "guest", durableWrite: false }));
+});
+describe("without RWF_DSYNC, registered", () => {
+  fileConformance(registering({ drive: "guest", durableWrite: false }));
 });
 
 test.each(["owned", "guest"] as const)("a registered file serves (%s)", (drive) => {
@@ -42,6 +56,37 @@ test.each(["owned", "guest"] as const)("a registered file serves (%s)", (drive) 
       expect(buffer.bytes[0]).toBe(0);
     },
   );
+});
+
+test("what is registered is counted, and gone when the backend has stopped", async () => {
+  const path = join(mkdtempSync(join(tmpdir(), "pacioli-registered-")), "file");
+  const create = { sizeBytes: 65_536 };
+  const file = openDataFile(path, { directIo: false, create });
+  const io = make({ drive: "guest", files: [file.fd], registeredBuffers: true });
+  const { registered } = io.stats;
+  for (const size of [4096, 100, 65_536]) io.allocate(size);
+  expect(registered).toEqual({
+    files: 1,
+    filesRefusal: null,
+    buffers: 3,
+    bufferBytes: 4096 + 100 + 65_536,
+    buffersRefusal: null,
+  });
+  await new Promise<void>((resolve) => io.stop(resolve));
+  closeDataFile(file);
+  // Nothing holds on to the lock.
+  closeDataFile(openDataFile(path, { directIo: false }));
+  // Memory of a backend that has stopped is plain memory.
+  expect(io.allocate(4096).bytes[4095]).toBe(0);
+  expect(registered?.buffers).toBe(3);
+  rmSync(dirname(path), { recursive: true });
+});
+
+test("without the option no memory is locked", async () => {
+  const io = make({ drive: "guest" });
+  io.allocate(4096);
+  expect(io.stats.registered).toMatchObject({ files: 0, buffers: 0, buffersRefusal: null });
+  await new Promise<void>((resolve) => io.stop(resolve));
 });
 
 test("an idle backend waits: its turns are few", () =>

@@ -12,6 +12,7 @@ import { type Drive, GuestDrive, OwnedDrive } from "./drive.ts";
 import { completionsMax, Engine } from "./engine.ts";
 import { FileOperations } from "./file-operations.ts";
 import { probeUring, uringRefusal } from "./probe.ts";
+import { RegisteredBuffers } from "./registered-buffers.ts";
 import { SocketOperations } from "./socket-operations.ts";
 import { UringStats } from "./stats.ts";
 
@@ -22,6 +23,16 @@ export interface UringOptions {
   readonly entries?: number;
   /** Operations in flight at most: a power of two, 8…16,384. Default 8,192. */
   readonly operationsMax?: number;
+  /**
+   * Open files that the kernel shall keep at hand. Their descriptors stay open until `stop` has
+   * called back, or `unregisterFile` was called.
+   */
+  readonly files?: readonly FileHandle[];
+  /**
+   * Let the kernel keep the memory of `allocate` at hand. Default: no, since it counts as locked
+   * memory, of which a user that is not root may have 8 MiB in all.
+   */
+  readonly registeredBuffers?: boolean;
   /** For tests: behave as on a kernel not newer than this. */
   readonly kernel?: keyof typeof kernelLevels;
   /** For tests: as where no single write can be made durable. Default: what the probe found. */
@@ -52,7 +63,10 @@ export function createUringIo(options: UringOptions): UringResult {
   const stats = new UringStats(`uring (${drive})`);
   const engine = new Engine(addon, ring, stats, operationsMax);
   const durableWrite = options.durableWrite ?? capabilities.durableWrite;
-  return { io: new UringIo(engine, drive, durableWrite), reason: null };
+  const buffers = options.registeredBuffers === true ? new RegisteredBuffers(engine) : null;
+  const io = new UringIo(engine, drive, durableWrite, buffers);
+  for (const file of options.files ?? []) io.registerFile(file);
+  return { io, reason: null };
 }
 
 export class UringIo implements Io {
@@ -64,7 +78,12 @@ export class UringIo implements Io {
   private readonly drive: Drive;
   private started = false;
 
-  constructor(engine: Engine, drive: "owned" | "guest", durableWrite: boolean) {
+  constructor(
+    engine: Engine,
+    drive: "owned" | "guest",
+    durableWrite: boolean,
+    private readonly buffers: RegisteredBuffers | null,
+  ) {
     this.engine = engine;
     this.stats = engine.stats;
     this.files = new FileOperations(engine, durableWrite);
@@ -74,7 +93,9 @@ export class UringIo implements Io {
   }
 
   allocate(sizeBytes: number): IoBuffer {
-    return allocatePages(sizeBytes);
+    const buffer = allocatePages(sizeBytes);
+    this.buffers?.register(buffer);
+    return buffer;
   }
 
   read(
@@ -105,8 +126,9 @@ export class UringIo implements Io {
   }
 
   /**
-   * Lets the kernel keep the file at hand. The owner takes it out again before closing it.
-   * False when there is no place left; the file works all the same.
+   * Lets the kernel keep the file at hand. The owner takes it out again before closing it, unless
+   * this backend was stopped before. False when the kernel refuses or there is no place left; the
+   * file works all the same.
    */
   registerFile(file: FileHandle): boolean {
     return this.files.register(file);
