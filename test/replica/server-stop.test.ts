@@ -128,8 +128,7 @@ async function live(
     server = new Server(
       {
         path,
-        host: "127.0.0.1",
-        port: 0,
+        addresses: [{ host: "127.0.0.1", port: 0 }],
         backend,
         drive: "guest",
         directIo: false,
