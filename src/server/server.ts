@@ -84,7 +84,8 @@ export class Server {
     this.file = openDataFile(options.path, { directIo: options.directIo });
     this.tickCompletion = new Completion(() => this.onTick());
     try {
-      const { io, note } = openIo({ backend: options.backend, drive: options.drive });
+      const { backend, drive } = options;
+      const { io, note } = openIo({ backend, drive, files: [this.file.fd] });
       this.io = io;
       events.onLog("info", note);
     } catch (error) {
