@@ -1,4 +1,6 @@
 /** Options of a running server that several commands share. */
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
 import { CommandError } from "./command-error.ts";
 import { choice, flag, type OptionValues, onOff, size } from "./options.ts";
 import type { SocketAddress } from "./values.ts";
@@ -52,8 +54,22 @@ export function commonSettings(values: OptionValues<typeof commonOptions>) {
 export function oneAddress(list: readonly SocketAddress[]): SocketAddress {
   if (list.length !== 1) {
     throw new CommandError(
-      `${list.length} addresses are given, but a cluster has one replica today; give one.`,
+      `${list.length} addresses are given, but one server is meant; give one.`,
     );
   }
   return list[0]!;
+}
+
+/**
+ * Looks a host's name up, for what connects to numbers only.
+ * @throws {CommandError}
+ */
+export async function numericAddress({ host, port }: SocketAddress): Promise<SocketAddress> {
+  if (isIP(host) !== 0) return { host, port };
+  try {
+    return { host: (await lookup(host)).address, port };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CommandError(`the name '${host}' cannot be looked up (${code}).`);
+  }
 }

@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 
 export interface SocketAddress {
-  /** An IPv4 or IPv6 address, without brackets. */
+  /** An IPv4 or IPv6 address, without brackets, or the name of a host. */
   readonly host: string;
   readonly port: number;
 }
@@ -67,13 +67,22 @@ function parseAddress(text: string): SocketAddress | string {
   if (isIP(text) === 6) return `write the IPv6 address '${text}' in brackets: [${text}]:3001.`;
   const colon = text.indexOf(":");
   const host = colon < 0 ? text : text.slice(0, colon);
-  if (isIP(host) !== 4) {
+  if (isIP(host) !== 4 && !isHostName(host)) {
     return (
-      `'${text}' is not an address; write a port (3001) or an IP address and a port ` +
-      "(127.0.0.1:3001 or [::1]:3001); host names are not resolved."
+      `'${text}' is not an address; write a port (3001), or an IP address or the name of a host and ` +
+      "a port (127.0.0.1:3001, [::1]:3001 or ledger-0:3001)."
     );
   }
   return withPort(host, colon < 0 ? undefined : text.slice(colon + 1), text);
+}
+
+const hostLabel = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
+const hostName = new RegExp(`^${hostLabel}(?:\\.${hostLabel})*$`);
+
+/** Labels with dots between; the last one is no number, as it would be in a mistyped IP address. */
+function isHostName(text: string): boolean {
+  if (text.length > 253 || !hostName.test(text)) return false;
+  return /[A-Za-z_]/.test(text.slice(text.lastIndexOf(".") + 1));
 }
 
 function withPort(host: string, port: string | undefined, text: string): SocketAddress | string {

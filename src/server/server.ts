@@ -23,15 +23,18 @@ import {
   memoryDevelopment,
 } from "./compose.ts";
 import { gridGrowth } from "./grid-growth.ts";
+import { type NamedAddress, ReplicaAddresses } from "./replica-addresses.ts";
 import { wordArena } from "./word-arena.ts";
 
 export type ServerLogLevel = "error" | "warn" | "info" | "debug";
 
 export interface ServerOptions {
   readonly path: string;
-  readonly host: string;
-  /** 0 picks a free one. */
-  readonly port: number;
+  /**
+   * Of every replica of the cluster, by index; this one listens on its own. Port 0, which picks a
+   * free one, is for a cluster of one.
+   */
+  readonly addresses: readonly NamedAddress[];
   readonly backend: "auto" | "uring" | "portable";
   /** Owned for a process of its own; guest beside an application. */
   readonly drive: "owned" | "guest";
@@ -67,6 +70,7 @@ export class Server {
   private readonly file: DataFile;
   private readonly io: Io;
   private readonly tickCompletion: Completion;
+  private readonly addresses: ReplicaAddresses;
   private parts: ReplicaParts | null = null;
   private bus: MessageBus | null = null;
   private stopping = false;
@@ -83,6 +87,7 @@ export class Server {
     this.events = events;
     this.file = openDataFile(options.path, { directIo: options.directIo });
     this.tickCompletion = new Completion(() => this.onTick());
+    this.addresses = new ReplicaAddresses(options.addresses);
     try {
       const { backend, drive } = options;
       const { io, note } = openIo({ backend, drive, files: [this.file.fd] });
@@ -124,11 +129,9 @@ export class Server {
   private compose(superblock: Superblock): void {
     const { options, file, io } = this;
     const format = superblock.formatOptions;
-    if (format.replicaCount !== 1) {
-      this.fail(
-        `'${options.path}' belongs to a cluster of ${format.replicaCount} replicas, which this ` +
-          "version cannot run; give the data file of a cluster of one.",
-      );
+    const misfit = this.addressesMisfit(format.replica, format.replicaCount);
+    if (misfit !== null) {
+      this.fail(misfit);
       return;
     }
     const { gridAt } = new DataFileLayout(format);
@@ -149,7 +152,10 @@ export class Server {
         const bus = new MessageBus(
           io,
           pool,
-          { onMessage: (message, connection) => replica().onMessage(message, connection) },
+          {
+            onMessage: (message, connection) => replica().onMessage(message, connection),
+            onDialFailed: (peer) => this.addresses.refresh(peer),
+          },
           {
             cluster: format.cluster,
             replica: format.replica,
@@ -175,7 +181,7 @@ export class Server {
     });
     openReplica(parts, (error) => {
       if (error !== null) this.fail(`'${options.path}': ${error}`);
-      else if (!this.stopping) this.serve(parts);
+      else if (!this.stopping) this.findOwnAddress(parts);
     });
   }
 
@@ -190,20 +196,57 @@ export class Server {
     this.io.timeout(once, 0);
   }
 
-  private serve(parts: ReplicaParts): void {
-    const { host } = this.options;
+  /** Says how the list of addresses does not suit the data file, or null. */
+  private addressesMisfit(replica: number, replicaCount: number): string | null {
+    const { path, addresses } = this.options;
+    const count = addresses.length;
+    if (replica >= replicaCount) {
+      return `'${path}' is a standby's, which this version cannot run; give the data file of a replica.`;
+    }
+    if (count !== replicaCount) {
+      return (
+        `'${path}' belongs to a cluster of ${replicaCount} replica${replicaCount === 1 ? "" : "s"}, but ` +
+        `${count} address${count === 1 ? " is" : "es are"} given; give the address of every replica, in ` +
+        "the order of their indexes."
+      );
+    }
+    if (replicaCount > 1 && addresses.some(({ port }) => port === 0)) {
+      return "port 0 is for a cluster of one; the other replicas would not know where to connect.";
+    }
+    return null;
+  }
+
+  private findOwnAddress(parts: ReplicaParts): void {
     this.parts = parts;
-    let port = 0;
+    const { replica } = parts.replica;
+    this.addresses.resolve(replica, (host, code) => {
+      if (this.stopping) return;
+      if (host !== null) {
+        this.serve(parts, host);
+        return;
+      }
+      const name = this.options.addresses[replica]!.host;
+      this.fail(`the name '${name}' of this replica's address cannot be looked up (${code}).`);
+    });
+  }
+
+  private serve(parts: ReplicaParts, host: string): void {
+    const { replica, replicaCount } = parts.replica;
+    const bus = this.bus!;
+    let { port } = this.options.addresses[replica]!;
     try {
-      port = this.bus!.listen(host, this.options.port);
+      port = bus.listen(host, port);
     } catch (error) {
       const code = (error as { code?: string }).code ?? String(error);
       const remedy = code === "EADDRINUSE" ? " or stop what uses it" : "";
+      const place =
+        replicaCount === 1 ? "" : `, the address of replica ${replica}, which this data file is`;
       this.fail(
-        `cannot listen on ${host}:${this.options.port} (${code}); choose another address${remedy}.`,
+        `cannot listen on ${host}:${port} (${code})${place}; choose another address${remedy}.`,
       );
       return;
     }
+    if (replicaCount > 1) bus.dialReplicas(this.addresses.list);
     this.io.timeout(this.tickCompletion, tickMs);
     this.events.onListening(host, port);
   }

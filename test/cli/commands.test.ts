@@ -144,11 +144,11 @@ describe("mistakes", () => {
     [["format", "--cluster=0", ""], "an argument of format is empty; give FILE."],
     [
       ["format", "--cluster=0", "--replica-count=3", "x.pacioli"],
-      "a cluster of 3 replicas cannot be made yet; give --replica-count=1.",
+      "which of the 3 replicas is this file for? Make one file for each, with --replica=0 to 2.",
     ],
     [
       ["format", "--cluster=0", "--replica=1", "x.pacioli"],
-      "--replica=1 is outside a cluster of one replica; give --replica=0.",
+      "--replica=1 is outside a cluster of 1, whose indexes start at 0; give --replica=0.",
     ],
     [
       ["format", "--cluster=0", "--clients-max=5000", "x.pacioli"],
@@ -163,8 +163,24 @@ describe("mistakes", () => {
       "start needs --addresses=ADDRESSES; for example 'pacioli start --addresses=3001 ledger.pacioli'.",
     ],
     [
-      ["start", "--addresses=3001,3002,3003", "x.pacioli"],
-      "3 addresses are given, but a cluster has one replica today; give one.",
+      ["benchmark", "--addresses=3001,3002,3003"],
+      "3 addresses are given, but one server is meant; give one.",
+    ],
+    [
+      ["development", "--replicas=3", "--file=x.pacioli"],
+      "--file is for one server; --replicas goes with --directory and --port.",
+    ],
+    [
+      ["development", "--directory=x"],
+      "--directory goes with --replicas; one server has a --file.",
+    ],
+    [
+      ["development", "--replicas=3", "--port=65534"],
+      "--port=65534 leaves no port for each of 3 replicas; give one from 1 to 65533.",
+    ],
+    [
+      ["format", "--cluster=0", "--replica-count=3", "--replica=3", "x.pacioli"],
+      "--replica=3 is outside a cluster of 3, whose indexes start at 0; give --replica=0 to 2.",
     ],
     [
       ["start", "--addresses=3001", "--backend=epoll", "x.pacioli"],
@@ -181,7 +197,7 @@ describe("mistakes", () => {
     [["development", "--port=1", "--addresses=2"], "give --port or --addresses, not both."],
     [
       ["development", "--addresses=1,2"],
-      "2 addresses are given, but a cluster has one replica today; give one.",
+      "2 addresses are given, but one server is meant; give one.",
     ],
     [
       ["development", "x.pacioli"],

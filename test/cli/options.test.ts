@@ -150,8 +150,8 @@ describe("what is refused, and the sentence", () => {
     ],
     [["--cluster=0", "--cache=512", "f"], "--cache must be between 1KiB and 1TiB, not '512'."],
     [
-      ["--cluster=0", "--addresses=localhost:3001", "f"],
-      "--addresses: 'localhost:3001' is not an address; write a port (3001) or an IP address and a port (127.0.0.1:3001 or [::1]:3001); host names are not resolved.",
+      ["--cluster=0", "--addresses=10.0.0.300:3001", "f"],
+      "--addresses: '10.0.0.300:3001' is not an address; write a port (3001), or an IP address or the name of a host and a port (127.0.0.1:3001, [::1]:3001 or ledger-0:3001).",
     ],
     [
       ["--cluster=0", "--addresses=127.0.0.1:70000", "f"],
@@ -215,6 +215,8 @@ describe("values", () => {
     ["10.0.0.1", [{ host: "10.0.0.1", port: 3001 }]],
     ["[::1]:4000", [{ host: "::1", port: 4000 }]],
     ["[fe80::1]", [{ host: "fe80::1", port: 3001 }]],
+    ["ledger-0.books_1.svc:4000", [{ host: "ledger-0.books_1.svc", port: 4000 }]],
+    ["localhost", [{ host: "localhost", port: 3001 }]],
     [
       "3001, 3002",
       [
@@ -233,6 +235,13 @@ describe("values", () => {
       expect(formatAddress(parsed[0]!)).toBe(written);
     }
   });
+
+  test.each(["-x", "x-:1", "a..b", "a b", "a.1", "1.2.3", "a/b", `${"a".repeat(64)}:1`, "é"])(
+    "'%s' is no name of a host",
+    (written) => {
+      expect(parseAddresses(written)).toMatch(/is not an address/);
+    },
+  );
 
   test("too many addresses", () => {
     const ports = Array.from({ length: 13 }, (_, index) => 3001 + index);

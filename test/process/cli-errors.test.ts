@@ -96,7 +96,7 @@ test.each<[RegExp, ...string[]]>([
   [/'y.pacioli'/, "format", "--cluster=0", "x.pacioli", "y.pacioli"],
   [/FILE/, "start", "--addresses=3001"],
   [/--addresses/, "start", "x.pacioli"],
-  [/--addresses/, "start", "--addresses=localhost:3001", "x.pacioli"],
+  [/--addresses/, "start", "--addresses=10.0.0.300:3001", "x.pacioli"],
   [/--addresses/, "start", "--addresses=127.0.0.1:65536", "x.pacioli"],
   [/--backend/, "start", "--addresses=3001", "--backend=epoll", "x.pacioli"],
   [/--direct-io/, "start", "--addresses=3001", "--direct-io=maybe", "x.pacioli"],

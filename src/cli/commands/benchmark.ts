@@ -20,7 +20,7 @@ import { CommandError } from "../command-error.ts";
 import { addresses, choice, flag, integer, type OptionValues, text, u128 } from "../options.ts";
 import { userPath } from "../paths.ts";
 import { Progress } from "../progress.ts";
-import { commonOptions, oneAddress } from "../server-options.ts";
+import { commonOptions, numericAddress, oneAddress } from "../server-options.ts";
 
 /** With small batches a transfer takes as long as a batch: fewer of them tell as much. */
 const smallBatch = 100;
@@ -142,7 +142,7 @@ export const benchmarkCommand = defineCommand({
         `--${misplaced} says how a temporary server is made; it does not go with --addresses.`,
       );
     }
-    const address = oneAddress(values.addresses);
+    const address = await numericAddress(oneAddress(values.addresses));
     // Ids that no earlier run against this server can have used.
     const idSpace = Date.now() * 1000 + randomInt(1000);
     const runOptions = { ...load, address, idSpace };

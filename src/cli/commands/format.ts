@@ -13,7 +13,8 @@ export const formatCommand = defineCommand({
   summary: "Make the data file of a new replica",
   description:
     "Creates FILE, the data file of one replica of a new cluster, with room for its journal. An " +
-    "existing file is never overwritten. Today a cluster has one replica.",
+    "existing file is never overwritten. All replicas of a cluster are formatted with the same " +
+    "options but --replica.",
   options: {
     cluster: u128({
       help: "Id of the cluster, a 128-bit number in decimal; 0 is meant for tests",
@@ -23,7 +24,7 @@ export const formatCommand = defineCommand({
       help: "Index of this replica in the cluster",
       min: 0,
       max: replicasMax - 1,
-      initial: 0,
+      defaultText: "0 in a cluster of one",
     }),
     "replica-count": integer({
       help: "Replicas in the cluster",
@@ -44,19 +45,11 @@ export const formatCommand = defineCommand({
   positionals: ["FILE"],
   examples: [
     "pacioli format --cluster=0 --development ledger.pacioli",
-    "pacioli format --cluster=271828 --replica=0 --replica-count=1 --clients-max=1024 /var/lib/pacioli/0.pacioli",
+    "pacioli format --cluster=271828 --replica=0 --replica-count=3 --clients-max=1024 /var/lib/pacioli/0.pacioli",
   ],
   async run(values, [file], terminal) {
-    if (values["replica-count"] !== 1) {
-      throw new CommandError(
-        `a cluster of ${values["replica-count"]} replicas cannot be made yet; give --replica-count=1.`,
-      );
-    }
-    if (values.replica >= values["replica-count"]) {
-      throw new CommandError(
-        `--replica=${values.replica} is outside a cluster of one replica; give --replica=0.`,
-      );
-    }
+    const replicaCount = values["replica-count"];
+    const replica = replicaIndex(values.replica, replicaCount);
     const path = userPath(file!);
     if (existsSync(path)) {
       throw new CommandError(
@@ -69,14 +62,31 @@ export const formatCommand = defineCommand({
     await formatDataFile({
       path,
       cluster: values.cluster,
-      replica: values.replica,
-      replicaCount: values["replica-count"],
+      replica,
+      replicaCount,
       development: values.development,
       clientsMax: values["clients-max"],
     });
     terminal.out(
-      `formatted '${path}': replica ${values.replica} of ${values["replica-count"]}, cluster ${values.cluster}\n`,
+      `formatted '${path}': replica ${replica} of ${replicaCount}, cluster ${values.cluster}\n`,
     );
     return 0;
   },
 });
+
+/** @throws {CommandError} */
+function replicaIndex(given: number | undefined, replicaCount: number): number {
+  if (given === undefined && replicaCount === 1) return 0;
+  const all = replicaCount === 1 ? "--replica=0" : `--replica=0 to ${replicaCount - 1}`;
+  if (given === undefined) {
+    throw new CommandError(
+      `which of the ${replicaCount} replicas is this file for? Make one file for each, with ${all}.`,
+    );
+  }
+  if (given >= replicaCount) {
+    throw new CommandError(
+      `--replica=${given} is outside a cluster of ${replicaCount}, whose indexes start at 0; give ${all}.`,
+    );
+  }
+  return given;
+}

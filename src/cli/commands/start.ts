@@ -3,7 +3,7 @@ import { defineCommand } from "../command.ts";
 import { addresses } from "../options.ts";
 import { userPath } from "../paths.ts";
 import { serve } from "../serve.ts";
-import { commonSettings, oneAddress, startOptions } from "../server-options.ts";
+import { commonSettings, startOptions } from "../server-options.ts";
 
 export const startCommand = defineCommand({
   name: "start",
@@ -11,10 +11,10 @@ export const startCommand = defineCommand({
   description:
     "Runs the replica whose data file is FILE until SIGTERM or SIGINT stops it. Prints 'listening " +
     "on HOST:PORT' once clients can connect. The addresses are those of all replicas, in the order " +
-    "of their indexes; today there is one.",
+    "of their indexes and the same for each of them: it listens on its own and connects to the others.",
   options: {
     addresses: addresses({
-      help: "PORT, IP, IP:PORT or [IPv6]:PORT of every replica, with commas between; port 0 picks a free one",
+      help: "PORT, HOST, HOST:PORT or [IPv6]:PORT of every replica, with commas between; port 0 picks a free one in a cluster of one",
       required: true,
     }),
     ...startOptions,
@@ -23,15 +23,14 @@ export const startCommand = defineCommand({
   examples: [
     "pacioli start --addresses=3001 ledger.pacioli",
     "pacioli start --addresses=0.0.0.0:3001 --cache-grid=1GiB /var/lib/pacioli/0.pacioli",
+    "pacioli start --addresses=10.0.0.1,10.0.0.2,10.0.0.3 /var/lib/pacioli/1.pacioli",
     "pacioli start --addresses=[::1]:3001 --backend=portable --direct-io=off ledger.pacioli",
   ],
   async run(values, [file], terminal) {
-    const { host, port } = oneAddress(values.addresses);
     return serve(
       {
         path: userPath(file!),
-        host,
-        port,
+        addresses: values.addresses,
         ...commonSettings(values),
         development: values.development,
         cacheGridBytes: values["cache-grid"],
