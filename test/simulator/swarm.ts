@@ -71,6 +71,40 @@ export interface SwarmOverrides {
   readonly standbys?: number;
   /** No faults at all. */
   readonly calm?: boolean;
+  /** Kinds that are left out, by the names of `faultNames`; everything else is drawn as ever. */
+  readonly without?: readonly string[];
+}
+
+/** Kinds of faults by name: the field of `FaultOptions`, or of `NetworkOptions`, that rules them. */
+export const faultNames = {
+  crash: "crashUs",
+  outage: "outageUs",
+  pause: "pauseUs",
+  partition: "partitionUs",
+  clog: "clogUs",
+  "clock-jump": "clockJumpUs",
+  "slow-disk": "slowDiskUs",
+  rot: "rotUs",
+  latent: "latentUs",
+  "misdirected-read": "misdirectedReadUs",
+  "misdirected-write": "misdirectedWriteUs",
+  superblock: "superblockUs",
+  "disk-error": "diskErrorUs",
+  "disk-full": "diskFullUs",
+  loss: "loss",
+  duplication: "duplication",
+  reordering: "reordering",
+  corruption: "corruption",
+} as const;
+
+/** Sets the fields of the kinds that are left out to 0. */
+function leaveOut<T extends object>(options: T, without: readonly string[]): T {
+  const fields = without.map((name) => faultNames[name as keyof typeof faultNames] as string);
+  const entries = Object.entries(options).map(([field, value]) => [
+    field,
+    fields.includes(field) ? 0 : value,
+  ]);
+  return Object.fromEntries(entries) as T;
 }
 
 /** Slots, checkpoint interval and bar: small enough to wrap often, in the relations asserted. */
@@ -98,6 +132,7 @@ export function drawSwarm(seed: bigint, replicasDefault: number, overrides: Swar
     replicas.push(drawReplica(stream(seed, Stream.swarm, index + 1)));
   }
   const calm = overrides.calm === true;
+  const without = overrides.without ?? [];
   return {
     replicaCount,
     standbys,
@@ -113,8 +148,8 @@ export function drawSwarm(seed: bigint, replicasDefault: number, overrides: Swar
     },
     opsMin,
     safetyUs: random.range(60, 300) * second,
-    network: drawNetwork(random, calm),
-    faults: calm ? noFaults : drawFaults(random, replicaCount),
+    network: leaveOut(drawNetwork(random, calm), without),
+    faults: leaveOut(calm ? noFaults : drawFaults(random, replicaCount), without),
     replicas,
   };
 }

@@ -20,3 +20,12 @@ export interface Canary {
   /** Called for every incarnation of every replica, before it opens its file. */
   install(parts: ReplicaParts, context: CanaryContext): void;
 }
+
+/** Calls back later, unless the process has died by then. */
+export function later(context: CanaryContext, callback: () => void): void {
+  const { place, simulation } = context;
+  const { generation } = place;
+  simulation.callbacks.after(0, () => {
+    if (generation === place.generation) callback();
+  });
+}

@@ -1,0 +1,22 @@
+/** Mistakes about blocks of the grid. */
+import { blockLayout } from "../../../src/storage/format.ts";
+import type { Canary } from "./canary.ts";
+
+export const anyAddress: Canary = {
+  name: "any-address",
+  what: "a block that is sound by itself is served for any reference",
+  replicasMin: 2,
+  install(parts) {
+    const { grid } = parts.storage;
+    const verify = grid.verify.bind(grid);
+    const own = new Uint32Array(4);
+    grid.verify = (buffer, wordAt, address, checksums, checksumAt, type) => {
+      const result = verify(buffer, wordAt, address, checksums, checksumAt, type);
+      if (result === null) return null;
+      own.set(buffer.words.subarray(wordAt, wordAt + 4));
+      const foundAt = buffer.words[wordAt + blockLayout.word.address]!;
+      const sound = verify(buffer, wordAt, foundAt, own, 0, type) === null;
+      return sound ? null : result;
+    };
+  },
+};
