@@ -45,14 +45,12 @@ interface Entry {
 /** One thing that it does wrong. */
 export const Defect = {
   none: "none",
+  /** Repeated requests run again. */
   executesTwice: "executesTwice",
-  forgetsSessions: "forgetsSessions",
   wrongReply: "wrongReply",
+  /** Repeated queries see an empty ledger. */
   staleQuery: "staleQuery",
   clockRunsBack: "clockRunsBack",
-  evictsNewest: "evictsNewest",
-  losesOp: "losesOp",
-  silent: "silent",
 } as const;
 
 export class IdealReplica {
@@ -76,7 +74,6 @@ export class IdealReplica {
 
   /** What it answers to a message of a client; null: nothing. */
   receive(message: Uint8Array): Uint8Array | null {
-    if (this.defect === Defect.silent) return null;
     if (message[frame.at.command] === Command.pingClient) return this.pong(message);
     const client = hex(message, requestHeader.at.client);
     const view = new DataView(message.buffer, message.byteOffset, message.length);
@@ -125,7 +122,7 @@ export class IdealReplica {
       return this.execute(op, request, this.timestamps(requests)[index]!);
     });
     this.last = this.timestamps(requests).at(-1)!;
-    this.op = this.defect === Defect.losesOp ? op - 1 : op;
+    this.op = op;
     this.parent = prepare.slice(0, 16);
     this.onExecuted(op, prepare);
     return replies;
@@ -238,15 +235,13 @@ export class IdealReplica {
       return;
     }
     if (this.sessions.size === this.clientsMax) this.evict();
-    if (this.defect === Defect.forgetsSessions && op % 3 === 0) return;
     const release = view.getUint32(frame.at.release, true);
     this.sessions.set(client, { session: op, release, ...changed });
   }
 
   private evict(): void {
     const entries = [...this.sessions].sort(([, a], [, b]) => a.op - b.op || a.session - b.session);
-    const newest = this.defect === Defect.evictsNewest;
-    this.sessions.delete(newest ? entries.at(-1)![0] : entries[0]![0]);
+    this.sessions.delete(entries[0]![0]);
   }
 
   /** The kept reply, or the query run again. */

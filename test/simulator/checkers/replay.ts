@@ -46,6 +46,11 @@ export class Replay {
     return this.past.op;
   }
 
+  /** The ledger as it was after an op; for reading only. */
+  stateAfter(op: number): ReferenceLedger {
+    return this.past.after(op);
+  }
+
   find(checksum: string): readonly Executed[] {
     return this.executed.get(checksum) ?? [];
   }
