@@ -250,8 +250,12 @@ export class Client {
   }
 
   private thinkUs(): number {
-    const { burst, thinkUs } = this.house.world.options;
-    return this.random.chance(burst) ? 0 : exponential(this.random, thinkUs);
+    const { world, manners } = this.house;
+    const { burst, thinkUs } = world.options;
+    const pause = this.random.chance(burst) ? 0 : exponential(this.random, thinkUs);
+    if (manners.beatUs === 0) return pause;
+    const off = (world.nowUs + pause) % manners.beatUs;
+    return off === 0 ? pause : pause + manners.beatUs - off;
   }
 
   private onEviction(session: ClientSession): void {

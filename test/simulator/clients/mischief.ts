@@ -25,6 +25,11 @@ export interface Manners {
   readonly crashShare: number;
   /** Whether requests also go to a replica that is not the primary, as the official client does. */
   readonly hedges: boolean;
+  /**
+   * Clients that ask at multiples of this time ask together, so that their requests share prepares
+   * and contend. Microseconds; 0: each at its own time.
+   */
+  readonly beatUs: number;
   /** How often a client pings all replicas. Microseconds. */
   readonly pingUs: number;
 }
@@ -37,6 +42,7 @@ export function drawManners(random: Prng): Manners {
     offenceShare: share(0.002),
     crashShare: share(0.004),
     hedges: random.chance(0.7),
+    beatUs: random.chance(0.4) ? random.range(100, 3000) * 1000 : 0,
     pingUs: random.range(500, 10_000) * 1000,
   };
 }

@@ -4,7 +4,12 @@
  * Lists grow only; `live` holds the pending transfers that can still be posted or voided.
  */
 import type { ReferenceLedger } from "../../reference/ledger.ts";
-import { type Account, ChangeEventType, type Transfer } from "../../reference/records.ts";
+import {
+  type Account,
+  AccountFlag,
+  ChangeEventType,
+  type Transfer,
+} from "../../reference/records.ts";
 
 export class Knowledge {
   /** As created; for what changes, ask the ledger. */
@@ -64,8 +69,15 @@ export class Knowledge {
     this.liveAt.set(last.id, at);
   }
 
-  account(id: bigint): Account | undefined {
-    return this.ledger.accounts.get(id);
+  isClosed(id: bigint): boolean {
+    return (this.ledger.accounts.get(id)!.flags & AccountFlag.closed) !== 0;
+  }
+
+  /** Accounts that take transfers. */
+  get open(): number {
+    let open = 0;
+    for (const { id } of this.accounts) if (!this.isClosed(id)) open += 1;
+    return open;
   }
 
   /** The largest timestamp of an account or a transfer. */

@@ -4,7 +4,13 @@
  */
 import type { Prng } from "../../../src/core/prng.ts";
 import { makeSettling, makeTransfer } from "../../reference/make.ts";
-import { type Account, type Transfer, TransferFlag, u128Max } from "../../reference/records.ts";
+import {
+  type Account,
+  AccountFlag,
+  type Transfer,
+  TransferFlag,
+  u128Max,
+} from "../../reference/records.ts";
 import { Identifiers } from "./identifiers.ts";
 import type { Knowledge } from "./knowledge.ts";
 import { type Mix, TransferKind } from "./mix.ts";
@@ -12,6 +18,8 @@ import { type Mix, TransferKind } from "./mix.ts";
 export class TransferMaker {
   private readonly ids: Identifiers;
   private importAt = 0n;
+  /** Pending transfers that this batch settles already. */
+  private readonly settled = new Set<bigint>();
 
   constructor(
     private readonly random: Prng,
@@ -26,6 +34,7 @@ export class TransferMaker {
     const { random, mix, knowledge } = this;
     const imported = random.chance(mix.importShare);
     this.importAt = knowledge.timestampMax;
+    this.settled.clear();
     const events: Transfer[] = [];
     for (let index = 0; index < count; index += 1) events.push(this.event(imported));
     return events;
@@ -89,6 +98,8 @@ export class TransferMaker {
     const { live } = this.knowledge;
     if (live.length === 0) return null;
     const p = live[random.below(live.length)]!;
+    if (this.settled.has(p.id) && !random.chance(mix.badShare)) return null;
+    this.settled.add(p.id);
     const flag = posts ? TransferFlag.postPendingTransfer : TransferFlag.voidPendingTransfer;
     let amount = posts ? u128Max : 0n;
     if (random.chance(0.3)) amount = p.amount;
@@ -115,15 +126,24 @@ export class TransferMaker {
     for (let tries = 0; tries < 4 && other.id === one.id; tries += 1) {
       other = peers[random.below(peers.length)]!;
     }
+    // Accounts with a limit have to be given something before they can give.
+    const gives = isSet(one, AccountFlag.creditsMustNotExceedDebits);
+    const takes = isSet(one, AccountFlag.debitsMustNotExceedCredits);
+    if (gives !== takes && random.chance(0.6)) return gives ? [one, other] : [other, one];
     return random.chance(0.5) ? [one, other] : [other, one];
   }
 
+  /** Mostly one that is open; a hot one more often than others. */
   private pick(accounts: readonly Account[]): Account {
-    const { random, mix } = this;
+    const { random, mix, knowledge } = this;
     const hot = random.chance(mix.hotShare);
-    return accounts[
-      random.below(hot ? Math.min(mix.hotAccounts, accounts.length) : accounts.length)
-    ]!;
+    const among = hot ? Math.min(mix.hotAccounts, accounts.length) : accounts.length;
+    let account = accounts[random.below(among)]!;
+    for (let tries = 0; tries < 4 && knowledge.isClosed(account.id); tries += 1) {
+      if (random.chance(mix.badShare)) break;
+      account = accounts[random.below(accounts.length)]!;
+    }
+    return account;
   }
 
   private amount(): bigint {
@@ -216,4 +236,8 @@ export class TransferMaker {
         transfer.amount = u128Max;
     }
   }
+}
+
+function isSet(account: Account, flag: number): boolean {
+  return (account.flags & flag) !== 0;
 }

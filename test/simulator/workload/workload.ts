@@ -77,7 +77,7 @@ export class Workload {
   private operation(): number {
     const { random } = this;
     const known = this.knowledge.accounts.length;
-    const missing = known < Math.max(4, this.options.accounts / 8);
+    const missing = this.knowledge.open < Math.max(4, this.options.accounts / 8);
     if (missing && random.chance(0.7)) return Operation.createAccounts;
     const operation = this.mix.operations.pick(random);
     const creates = operation === 129 || operation === 138 || operation === 146;
