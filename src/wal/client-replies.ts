@@ -70,6 +70,8 @@ export class ClientReplies {
   private readonly freeReads: ReplyReading[] = [];
   private readonly writing: Uint8Array;
   private failed = false;
+  private quiescing = false;
+  private onQuiet: (() => void) | null = null;
 
   constructor(options: ClientRepliesOptions) {
     this.io = options.io;
@@ -87,7 +89,7 @@ export class ClientReplies {
 
   /** True when `write` may be called for this slot now. */
   canWrite(slot: number): boolean {
-    return this.freeWrites.length > 0 && this.writing[slot] === 0;
+    return this.freeWrites.length > 0 && this.writing[slot] === 0 && !this.quiescing;
   }
 
   /**
@@ -125,11 +127,32 @@ export class ClientReplies {
     this.writing[write.slot] = 0;
     write.onDone = null;
     this.freeWrites.push(write);
-    onDone();
+    if (this.quiescing) this.checkQuiet();
+    else onDone();
+  }
+
+  /**
+   * The end: nothing more is started and nobody is called back any more but `onQuiet`, when nothing
+   * is in flight; perhaps from inside. Then the zone is another one's.
+   */
+  quiesce(onQuiet: () => void): void {
+    assert(!this.quiescing, "a zone ends once");
+    this.quiescing = true;
+    this.onQuiet = onQuiet;
+    this.checkQuiet();
+  }
+
+  private checkQuiet(): void {
+    if (this.failed || this.freeWrites.length < replyWritesMax) return;
+    if (this.freeReads.length < replyReadsMax) return;
+    const onQuiet = this.onQuiet;
+    assert(onQuiet !== null, "a zone that ends has an owner");
+    this.onQuiet = null;
+    onQuiet();
   }
 
   get canRead(): boolean {
-    return this.freeReads.length > 0;
+    return this.freeReads.length > 0 && !this.quiescing;
   }
 
   /**
@@ -141,7 +164,7 @@ export class ClientReplies {
     buffer: IoBuffer,
     onDone: (slot: number, result: ReplyRead, buffer: IoBuffer) => void,
   ): void {
-    assert(this.freeReads.length > 0, "the caller asked first");
+    assert(this.canRead, "the caller asked first");
     assert(buffer.sizeBytes >= replySlotSize, "the buffer has room for a whole slot");
     const read = this.freeReads.pop()!;
     read.slot = slot;
@@ -154,6 +177,11 @@ export class ClientReplies {
 
   private onRead(read: ReplyReading): void {
     const buffer = read.buffer!;
+    if (this.quiescing) {
+      this.freeReads.push(read);
+      this.checkQuiet();
+      return;
+    }
     const { cluster } = this.layout.options;
     let result: ReplyRead = ReplyRead.damaged;
     if (read.completion.result >= 0) {

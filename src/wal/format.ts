@@ -29,6 +29,8 @@ const lanesMax = 4;
  * @param file - At least `gridAt` bytes of the layout long, exclusively ours.
  * @param release - Of this program.
  * @param onDone - Null, or what stopped it. Never called from inside.
+ * @param recovering - The file replaces one that was lost, which may have acknowledged and voted: the
+ *   replica takes part in nothing until the others have told it enough (`Superblock.recovering`).
  */
 export function formatDataFile(
   io: FileIo,
@@ -36,9 +38,11 @@ export function formatDataFile(
   options: FormatOptions,
   release: number,
   onDone: (error: DataFileError | null) => void,
+  recovering = false,
 ): void {
   assert(checkFormatOptions(options) === null, "format options were checked");
-  new Formatting(io, file, options, release, onDone).start();
+  assert(!recovering || options.replicaCount > 1, "the others know what a lost file held");
+  new Formatting(io, file, options, release, onDone, recovering).start();
 }
 
 class Formatting {
@@ -55,6 +59,7 @@ class Formatting {
     private readonly options: FormatOptions,
     private readonly release: number,
     private readonly onDone: (error: DataFileError | null) => void,
+    private readonly recovering: boolean,
   ) {
     this.layout = new DataFileLayout(options);
     this.replyChunks = Math.ceil(this.layout.repliesSize / prepareSlotSize);
@@ -138,7 +143,7 @@ class Formatting {
     // With the unused space behind each copy, so that nothing of an earlier file remains.
     const image = this.io.allocate(superblockCopySpacing);
     assert(image.sizeBytes >= superblockCopySize, "a copy fits its space");
-    writeFirstSuperblock(image, this.options, this.release);
+    writeFirstSuperblock(image, this.options, this.release, this.recovering);
     let copy = 0;
     const completion = new Completion((write) => {
       if (!this.check(write, `format superblock copy ${copy}`)) {

@@ -147,7 +147,10 @@ export class Journal {
   /** Ops up to here may be overwritten. */
   private checkpointOp = 0;
   private opened = false;
+  private opening = false;
   private failed = false;
+  private quiescing = false;
+  private onQuiet: (() => void) | null = null;
 
   constructor(options: JournalOptions) {
     this.io = options.io;
@@ -185,17 +188,24 @@ export class Journal {
    * `recovery.fatal` nothing was written and the journal stays closed.
    */
   open(start: JournalStart, onOpened: (recovery: Recovery) => void): void {
-    assert(!this.opened, "a journal is opened once");
+    assert(!this.opened && !this.opening, "a journal is opened once");
+    assert(!this.quiescing, "not after the end");
     const { io, file, layout } = this;
+    this.opening = true;
+    const finish = (recovery: Recovery): void => {
+      this.opening = false;
+      if (this.quiescing) this.checkQuiet();
+      else onOpened(recovery);
+    };
     recoverJournal({ io, file, layout }, start, (recovery) => {
       if (recovery.fatal !== null) {
-        onOpened(recovery);
+        finish(recovery);
         return;
       }
       const target = { io, file, layout, onFatal: this.onFatal };
       applyRecovery(target, recovery, () => {
         this.load(recovery);
-        onOpened(recovery);
+        finish(recovery);
       });
     });
   }
@@ -320,6 +330,7 @@ export class Journal {
   /** True when `writePrepare` may be called for this op now. */
   canWrite(op: number): boolean {
     if (op <= this.checkpointOp || op > this.checkpointOp + this.slotCount) return false;
+    if (this.quiescing) return false;
     return this.writing[op % this.slotCount] === 0 && this.freeWrites.length > 0;
   }
 
@@ -385,7 +396,7 @@ export class Journal {
     write.onDurable = null;
     this.freeWrites.push(write);
     // First what others wait for, then the header, of which nobody waits.
-    onDurable();
+    if (!this.quiescing) onDurable();
     this.queueSector(Math.floor(slot / headersPerSector));
   }
 
@@ -430,7 +441,8 @@ export class Journal {
     this.sectorWriting[write.sector] = 0;
     this.freeHeaderWrites.push(write);
     this.writeSectors();
-    this.continueFlush();
+    if (this.quiescing) this.checkQuiet();
+    else this.continueFlush();
   }
 
   /** True when prepares or headers are still on their way. */
@@ -462,7 +474,28 @@ export class Journal {
     }
     const onFlushed = this.onFlushed!;
     this.onFlushed = null;
-    onFlushed();
+    if (this.quiescing) this.checkQuiet();
+    else onFlushed();
+  }
+
+  /**
+   * The end: no prepare is taken and nobody is called back any more but `onQuiet`, when what is in
+   * flight has landed, headers included; perhaps from inside. Then the file is another journal's.
+   */
+  quiesce(onQuiet: () => void): void {
+    assert(!this.quiescing, "a journal ends once");
+    this.quiescing = true;
+    this.onQuiet = onQuiet;
+    this.checkQuiet();
+  }
+
+  private checkQuiet(): void {
+    if (this.failed || this.opening || this.busy || this.flushCompletion.busy) return;
+    if (this.freeReads.length < journalReadsMax) return;
+    const onQuiet = this.onQuiet;
+    assert(onQuiet !== null, "a journal that ends has an owner");
+    this.onQuiet = null;
+    onQuiet();
   }
 
   private fail(text: string, errno: number): void {
@@ -471,7 +504,7 @@ export class Journal {
   }
 
   get canRead(): boolean {
-    return this.freeReads.length > 0;
+    return this.freeReads.length > 0 && !this.quiescing;
   }
 
   /**
@@ -487,7 +520,7 @@ export class Journal {
     onDone: (result: PrepareRead) => void,
   ): void {
     assert(this.opened, "the journal is open");
-    assert(this.freeReads.length > 0, "the caller asked first");
+    assert(this.canRead, "the caller asked first");
     assert(!u128IsZero(checksum, checksumAt), "the prepare is named by its checksum");
     const read = this.freeReads.pop()!;
     read.op = op;
@@ -509,7 +542,8 @@ export class Journal {
     read.target = null;
     read.onDone = null;
     this.freeReads.push(read);
-    onDone(result);
+    if (this.quiescing) this.checkQuiet();
+    else onDone(result);
   }
 
   private judgeRead(read: PrepareReading): PrepareRead {

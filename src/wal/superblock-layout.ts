@@ -71,7 +71,9 @@ export const superblockLayout = defineLayout("Superblock", superblockCopySize, [
   ["blockSize", 4],
   ["pageSize", 4],
   ["viewHeaderCount", 4],
-  ["reserved", 868],
+  /** 1: the file was made to replace a lost one, and must not vote yet. */
+  ["recovering", 4],
+  ["reserved", 864],
   ["checkpoint", checkpointStateSize],
   ["viewHeaders", viewHeadersMax * headerSize],
   ["reservedTail", 3328],
@@ -155,6 +157,7 @@ export function writeFirstSuperblock(
   memory: Memory,
   options: FormatOptions,
   release: number,
+  recovering: boolean,
 ): void {
   const { words } = memory;
   words.fill(0, 0, superblockCopySize / 4);
@@ -172,6 +175,7 @@ export function writeFirstSuperblock(
   words[word.clientsMax] = options.clientsMax;
   words[word.blockSize] = options.blockSize;
   words[word.pageSize] = options.pageSize;
+  words[word.recovering] = recovering ? 1 : 0;
   const root = scratchMemory(rootPrepareSize);
   writeRootPrepare(root, 0, options);
   copyHeader(words, word.checkpoint + checkpointLayout.word.prepareHeader, root.words, 0);

@@ -8,6 +8,9 @@
  *            ▲                                                                          │
  *            └───────────── updates that were asked for meanwhile, together ◀───────────┘
  *
+ * It outlives a replica that opens anew in the same process (`quiesce`): what its owner asked for is
+ * carried out or not, but the owner hears of it no more, and the next one goes on from there.
+ *
  * Invariants:
  * - One update at a time; each has the sequence after its parent's, and its parent's checksum.
  * - Copies are written one after the other, each durably, so that at every moment at least two
@@ -26,7 +29,8 @@ import {
   superblockCopySize,
   superblockCopySpacing,
 } from "./data-file.ts";
-import { copyHeader, headerIntact, headerOp, headerWords } from "./headers.ts";
+import { headerIntact, headerOp, headerWords } from "./headers.ts";
+import { SuperblockChanges } from "./superblock-changes.ts";
 import {
   CopyFault,
   checkpointLayout,
@@ -54,27 +58,12 @@ export interface SuperblockOptions {
   readonly onFatal: (text: string) => void;
 }
 
-/** A change that was asked for and waits for its turn. */
-interface PendingCheckpoint {
-  op: number;
-  readonly header: Uint32Array;
-  onDone: (() => void) | null;
-}
-interface PendingView {
-  view: number;
-  logView: number;
-  commitMax: number;
-  headerCount: number;
-  readonly headers: Uint32Array;
-  onDone: (() => void) | null;
-}
-
 export class Superblock {
   /**
    * Where the storage layer puts its references before `updateCheckpoint`; at least as long as it
    * needs. Copied when that update starts: leave it alone until it is done.
    */
-  readonly pendingStorageRoot = new Uint32Array(storageRootWords);
+  readonly pendingStorageRoot: Uint32Array;
 
   private readonly io: FileIo;
   private readonly file: FileHandle;
@@ -98,11 +87,10 @@ export class Superblock {
   private onWritten: () => void;
   private readonly afterUpdate: () => void;
 
-  private readonly checkpoint: PendingCheckpoint;
-  private readonly viewChange: PendingView;
-  /** Whose update is in flight. */
-  private onCheckpointDone: (() => void) | null = null;
-  private onViewDone: (() => void) | null = null;
+  private readonly changes = new SuperblockChanges();
+  /** Rises when an owner parts: what it was promised is not called any more. */
+  private owner = 0;
+  private onQuiet: (() => void) | null = null;
 
   constructor(options: SuperblockOptions) {
     this.io = options.io;
@@ -114,15 +102,7 @@ export class Superblock {
     this.completion = new Completion(() => this.onStep());
     this.afterUpdate = () => this.onUpdated();
     this.onWritten = this.afterUpdate;
-    this.checkpoint = { op: 0, header: new Uint32Array(headerWords), onDone: null };
-    this.viewChange = {
-      view: 0,
-      logView: 0,
-      commitMax: 0,
-      headerCount: 0,
-      headers: new Uint32Array(viewHeadersMax * headerWords),
-      onDone: null,
-    };
+    this.pendingStorageRoot = this.changes.storageRoot;
   }
 
   /** Reads the copies, chooses by quorum, rewrites copies that differ, then calls back. */
@@ -200,6 +180,14 @@ export class Superblock {
   get checkpointOp(): number {
     return u64ReadNumber(this.words, checkpointWord + checkpointLayout.word.op);
   }
+  /** True in a file that replaces a lost one: what it acknowledged is not known, so it must not vote. */
+  get recovering(): boolean {
+    return this.words[word.recovering] === 1;
+  }
+  /** True while blocks of ops `syncOpMin` … `syncOpMax` may be missing after a state sync. */
+  get syncing(): boolean {
+    return this.syncOpMax > 0;
+  }
   get syncOpMin(): number {
     return u64ReadNumber(this.words, word.syncOpMin);
   }
@@ -260,13 +248,9 @@ export class Superblock {
    */
   updateCheckpoint(op: number, header: Uint32Array, onDone: () => void): void {
     assert(this.format !== null, "the superblock is open");
-    assert(this.checkpoint.onDone === null, "one checkpoint update waits at a time");
-    assert(this.onCheckpointDone === null, "one checkpoint update runs at a time");
     assert(op > this.checkpointOp, "checkpoints advance");
     assert(headerOp(header, 0) === op, "the header is that of the checkpoint's op");
-    this.checkpoint.op = op;
-    copyHeader(this.checkpoint.header, 0, header, 0);
-    this.checkpoint.onDone = onDone;
+    this.changes.askCheckpoint(op, header, onDone);
     this.startUpdate();
   }
 
@@ -282,20 +266,71 @@ export class Superblock {
     headerCount: number,
     onDone: () => void,
   ): void {
+    this.askView(view, logView, commitMax, headers, headerCount, false, onDone);
+    this.startUpdate();
+  }
+
+  /** As `updateView`, for a replica that was not to vote: from then on it may. */
+  updateRecovered(
+    view: number,
+    logView: number,
+    commitMax: number,
+    headers: Uint32Array,
+    headerCount: number,
+    onDone: () => void,
+  ): void {
+    assert(this.recovering, "it was not to vote");
+    this.askView(view, logView, commitMax, headers, headerCount, true, onDone);
+    this.startUpdate();
+  }
+
+  /**
+   * Moves to the checkpoint of another replica, with all that is known of the view, at once. Its
+   * blocks are yet to be fetched: `syncing` says so until `updateSyncComplete`. Nothing else may be
+   * under way: the replica has been quiesced.
+   * @param state - `checkpointStateWords` words at `stateAt` that `checkpointStateFault` accepts; copied.
+   */
+  updateSync(
+    state: Uint32Array,
+    stateAt: number,
+    view: number,
+    logView: number,
+    commitMax: number,
+    headers: Uint32Array,
+    headerCount: number,
+    onDone: () => void,
+  ): void {
+    assert(!this.updating, "the replica was quiesced");
+    const op = u64ReadNumber(state, stateAt + checkpointLayout.word.op);
+    assert(op > this.checkpointOp, "checkpoints advance");
+    assert(headerOp(state, stateAt) === op, "the state was checked");
+    this.changes.askSync(state, stateAt, onDone);
+    this.askView(view, logView, commitMax, headers, headerCount, false, ignore);
+    this.startUpdate();
+  }
+
+  /** The blocks of the state sync are here, durably. */
+  updateSyncComplete(onDone: () => void): void {
+    assert(this.syncing, "a state sync was under way");
+    this.changes.askSyncComplete(onDone);
+    this.startUpdate();
+  }
+
+  private askView(
+    view: number,
+    logView: number,
+    commitMax: number,
+    headers: Uint32Array,
+    headerCount: number,
+    recovered: boolean,
+    onDone: () => void,
+  ): void {
     assert(this.format !== null, "the superblock is open");
-    assert(this.viewChange.onDone === null, "one view update waits at a time");
-    assert(this.onViewDone === null, "one view update runs at a time");
     assert(view >= this.view, "views rise");
     assert(logView >= this.logView, "log views rise");
     assert(logView <= view, "the log view is a view that was");
     assert(headerCount <= viewHeadersMax, "the headers fit");
-    this.viewChange.view = view;
-    this.viewChange.logView = logView;
-    this.viewChange.commitMax = commitMax;
-    this.viewChange.headerCount = headerCount;
-    this.viewChange.headers.set(headers.subarray(0, headerCount * headerWords));
-    this.viewChange.onDone = onDone;
-    this.startUpdate();
+    this.changes.askView(view, logView, commitMax, headers, headerCount, recovered, onDone);
   }
 
   /** True while an update is being written or waits. */
@@ -311,48 +346,35 @@ export class Superblock {
     u64WriteNumber(words, word.sequence, this.sequence + 1);
     u128Copy(words, word.parent, this.words, 0);
     words[word.release] = this.release;
-    let commitMax = this.commitMax;
-    if (this.checkpoint.onDone !== null) {
-      this.composeCheckpoint(words);
-      commitMax = Math.max(commitMax, this.checkpoint.op);
-      this.onCheckpointDone = this.checkpoint.onDone;
-      this.checkpoint.onDone = null;
-    }
-    if (this.viewChange.onDone !== null) {
-      const change = this.viewChange;
-      words[word.view] = change.view;
-      words[word.logView] = change.logView;
-      words[word.viewHeaderCount] = change.headerCount;
-      words.fill(0, word.viewHeaders, word.viewHeaders + viewHeadersMax * headerWords);
-      words.set(change.headers.subarray(0, change.headerCount * headerWords), word.viewHeaders);
-      commitMax = Math.max(commitMax, change.commitMax);
-      this.onViewDone = change.onDone;
-      change.onDone = null;
-    }
-    u64WriteNumber(words, word.commitMax, commitMax);
+    this.changes.compose(words, this.checkpointIdWords);
     this.write(allCopies, this.afterUpdate);
-  }
-
-  private composeCheckpoint(words: Uint32Array): void {
-    const layout = checkpointLayout.word;
-    const { checkpoint } = this;
-    u128Copy(words, checkpointWord + layout.grandparentId, words, checkpointWord + layout.parentId);
-    u128Copy(words, checkpointWord + layout.parentId, this.checkpointIdWords, 0);
-    copyHeader(words, checkpointWord + layout.prepareHeader, checkpoint.header, 0);
-    u64WriteNumber(words, checkpointWord + layout.op, checkpoint.op);
-    words.set(this.pendingStorageRoot, rootWord);
   }
 
   /** Called when the copies of an update are verified. */
   private onUpdated(): void {
     this.adopt();
-    const { onCheckpointDone, onViewDone } = this;
-    this.onCheckpointDone = null;
-    this.onViewDone = null;
-    if (onViewDone !== null) onViewDone();
-    if (onCheckpointDone !== null) onCheckpointDone();
-    const waiting = this.checkpoint.onDone !== null || this.viewChange.onDone !== null;
-    if (waiting) this.startUpdate();
+    const { onQuiet, owner } = this;
+    if (onQuiet !== null) {
+      this.onQuiet = null;
+      onQuiet();
+      return;
+    }
+    this.changes.finish(() => this.owner === owner);
+    if (this.changes.waiting) this.startUpdate();
+  }
+
+  /**
+   * Parts with its owner, for the next one: the update in flight is carried out, those that wait are
+   * not, and none is called back any more. `onQuiet` is called when nothing is in flight; perhaps
+   * from inside.
+   */
+  quiesce(onQuiet: () => void): void {
+    assert(this.format !== null, "the superblock is open");
+    assert(this.onQuiet === null, "quiesced once at a time");
+    this.owner += 1;
+    this.changes.drop();
+    if (this.updating) this.onQuiet = onQuiet;
+    else onQuiet();
   }
 
   /** Writes `next` to these copies, reads all copies back, and calls `onWritten`. */
@@ -407,6 +429,8 @@ export class Superblock {
     this.onWritten();
   }
 }
+
+function ignore(): void {}
 
 const allCopies: readonly number[] = Array.from({ length: superblockCopies }, (_, copy) => copy);
 

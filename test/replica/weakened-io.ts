@@ -170,7 +170,7 @@ export class WeakenedIo implements WrappedIo {
     const { parts } = this;
     if (fileAt < layout.headerRingAt) {
       if (parts === null) return "superblock: rewrite";
-      const moves = parts.superblock["onCheckpointDone"] !== null;
+      const moves = parts.superblock["changes"].movesCheckpoint;
       return moves ? "superblock: checkpoint" : "superblock: view";
     }
     assert(parts !== null, "the superblock is opened first");
