@@ -64,14 +64,20 @@ function installed() {
 }
 
 /** Compiled files whose source is gone would still be imported. */
-function removeStale() {
-  const dist = join(root, "dist");
-  for (const entry of readdirSync(dist, { recursive: true })) {
+function removeStale(outputFolder, sourceFolder) {
+  const output = join(root, outputFolder);
+  for (const entry of readdirSync(output, { recursive: true })) {
     const match = /^(.*?)(\.d\.ts|\.js|\.js\.map)$/.exec(entry);
-    if (match !== null && !existsSync(join(root, "src", `${match[1]}.ts`))) {
-      rmSync(join(dist, entry));
+    if (match !== null && !existsSync(join(root, sourceFolder, `${match[1]}.ts`))) {
+      rmSync(join(output, entry));
     }
   }
+}
+
+/** What does not compile must not replace what does. */
+function compile(project, whatToDo, show) {
+  const compiler = join("node_modules", "typescript", "bin", "tsc");
+  run(process.execPath, [compiler, "-p", project, "--noEmitOnError"], { show, whatToDo });
 }
 
 export function build({ quiet }) {
@@ -91,18 +97,17 @@ export function build({ quiet }) {
   }
   say("compiling");
   mkdirSync(join(root, "dist"), { recursive: true });
-  const compiler = join("node_modules", "typescript", "bin", "tsc");
-  // What does not compile must not replace what does.
-  run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--noEmitOnError"], {
-    show: !quiet,
-    whatToDo: "the TypeScript sources do not compile, see above.",
-  });
-  removeStale();
+  compile("tsconfig.build.json", "the TypeScript sources do not compile, see above.", !quiet);
+  removeStale("dist", "src");
   const addonOptions = quiet && !first ? ["--quiet"] : [];
   run(process.execPath, [join("scripts", "build-addon.mjs"), ...addonOptions], {
     show: true,
     whatToDo: "the addon could not be built, see above.",
   });
+  // Last: the command works without it, `simulate` apart.
+  mkdirSync(join(root, "build", "simulator"), { recursive: true });
+  compile("tsconfig.simulator.json", "the simulator does not compile, see above.", !quiet);
+  removeStale(join("build", "simulator"), ".");
 }
 
 /** Builds, or says what is wrong and ends the process. */

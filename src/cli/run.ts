@@ -11,6 +11,7 @@ import { benchmarkCommand } from "./commands/benchmark.ts";
 import { developmentCommand } from "./commands/development.ts";
 import { formatCommand } from "./commands/format.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { simulateCommand } from "./commands/simulate.ts";
 import { startCommand } from "./commands/start.ts";
 import { versionCommand } from "./commands/version.ts";
 import { nearest } from "./nearest.ts";
@@ -21,6 +22,7 @@ const commands: readonly Command[] = [
   developmentCommand,
   inspectCommand,
   benchmarkCommand,
+  simulateCommand,
   versionCommand,
 ];
 

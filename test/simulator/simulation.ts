@@ -45,8 +45,6 @@ export class SimulationFailure extends Error {
 
 export interface SimulationOptions {
   readonly seed: bigint;
-  /** Replicas of the seeds that do not say; 0: every seed draws. */
-  readonly replicasDefault: number;
   readonly overrides: SwarmOverrides;
   readonly createLoad: CreateLoad;
   readonly canary: Canary | null;
@@ -116,7 +114,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   constructor(options: SimulationOptions) {
     this.seed = options.seed;
     this.canary = options.canary;
-    this.swarm = drawSwarm(options.seed, options.replicasDefault, options.overrides);
+    this.swarm = drawSwarm(options.seed, options.overrides);
     const { swarm } = this;
     this.options = swarm.load;
     this.replicaCount = swarm.replicaCount;

@@ -120,9 +120,10 @@ const clientsMaxes = [2, 3, 5, 8] as const;
 
 const second = 1_000_000;
 
-export function drawSwarm(seed: bigint, replicasDefault: number, overrides: SwarmOverrides): Swarm {
+export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
   const random = stream(seed, Stream.swarm);
-  const replicaCount = overrides.replicas ?? drawReplicas(random, replicasDefault);
+  const drawnReplicas = random.range(1, replicasMax);
+  const replicaCount = overrides.replicas ?? drawnReplicas;
   const standbys = overrides.standbys ?? 0;
   const journal = journals[random.below(journals.length)]!;
   const clientsMax = clientsMaxes[random.below(clientsMaxes.length)]!;
@@ -152,11 +153,6 @@ export function drawSwarm(seed: bigint, replicasDefault: number, overrides: Swar
     faults: leaveOut(calm ? noFaults : drawFaults(random, replicaCount), without),
     replicas,
   };
-}
-
-function drawReplicas(random: Prng, replicasDefault: number): number {
-  const drawn = random.range(1, replicasMax);
-  return replicasDefault === 0 ? drawn : replicasDefault;
 }
 
 function drawReplica(random: Prng): ReplicaOptions {
