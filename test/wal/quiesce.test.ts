@@ -75,8 +75,13 @@ describe("the journal", () => {
         makePrepare(buffer, op, 1, 0, superblock.checkpointHeader, 100, op);
         return buffer;
       });
-      for (const buffer of buffers) journal.writePrepare(buffer, () => {});
+      let parted = false;
+      const onDurable = (): void => {
+        if (parted) calledAfterTheEnd();
+      };
+      for (const buffer of buffers) journal.writePrepare(buffer, onDurable);
       steps(io, after);
+      parted = true;
       let quiet = false;
       journal.quiesce(() => {
         expect(io.inFlight).toBe(0);
