@@ -7,7 +7,7 @@
 import { assert } from "../core/assert.ts";
 import { headerSize, replySlotSize } from "../core/limits.ts";
 import { u64ReadNumber } from "../core/u128.ts";
-import type { Connection } from "../io/connection.ts";
+import { type Connection, Peer } from "../io/connection.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import { resealHeader, writeEviction, writePongClient } from "../wire/build.ts";
 import {
@@ -40,7 +40,10 @@ export interface ClientPortOptions {
 
 /** The parts of the replica's state that clients are shown. */
 export interface ClientPortState {
-  readonly logView: number;
+  /** The durable log view. */
+  readonly shownView: number;
+  /** Only a primary evicts. */
+  readonly isNormalPrimary: boolean;
   /** Last op executed here: what the session table shows. */
   readonly commitMin: number;
 }
@@ -63,18 +66,17 @@ export class ClientPort {
     const session = u64ReadNumber(words, pingClientHeader.word.session);
     const clientAt = pingClientHeader.word.client;
     const known = this.options.sessions.find(words, clientAt) !== -1;
-    if (session !== 0 && !known && this.state.commitMin >= session) {
+    const evicts = this.state.isNormalPrimary;
+    if (evicts && session !== 0 && !known && this.state.commitMin >= session) {
       this.evict(words, clientAt, EvictionReason.noSession, connection);
       return;
     }
     const release = words[frame.word.release]!;
-    if (release < clientReleaseMin) {
-      this.evict(words, clientAt, EvictionReason.clientReleaseTooLow, connection);
-    } else if (release > clientReleaseMax) {
-      this.evict(words, clientAt, EvictionReason.clientReleaseTooHigh, connection);
-    } else {
-      this.pong(words, connection);
-    }
+    let fault = 0;
+    if (release < clientReleaseMin) fault = EvictionReason.clientReleaseTooLow;
+    else if (release > clientReleaseMax) fault = EvictionReason.clientReleaseTooHigh;
+    if (fault === 0) this.pong(words, connection);
+    else if (evicts) this.evict(words, clientAt, fault, connection);
   }
 
   sendEviction(request: Message, reason: number, connection: Connection): void {
@@ -93,7 +95,7 @@ export class ClientPort {
       return;
     }
     const { cluster, replica } = this.options;
-    const view = this.state.logView;
+    const view = this.state.shownView;
     writeEviction(
       message.bytes,
       message.words,
@@ -106,7 +108,13 @@ export class ClientPort {
       replica,
       reason,
     );
-    this.finish(message, connection);
+    // A backup passed the request on: the client is told where its replies go, if it is connected.
+    if (connection.peer === Peer.replica) {
+      this.options.bus.sendToClient(words, clientAt, message);
+      this.options.replyPool.unref(message);
+    } else {
+      this.finish(message, connection);
+    }
   }
 
   private pong(ping: Uint32Array, connection: Connection): void {
@@ -116,7 +124,7 @@ export class ClientPort {
       return;
     }
     const { cluster, replica } = this.options;
-    const view = this.state.logView;
+    const view = this.state.shownView;
     writePongClient(message.bytes, message.words, 0, ping, 0, cluster, view, ownRelease, replica);
     this.finish(message, connection);
   }
@@ -138,8 +146,8 @@ export class ClientPort {
     }
     const from = slot * replySlotSize;
     message.bytes.set(sessions.replies.bytes.subarray(from, from + size), 0);
-    if (message.words[frame.word.view]! < this.state.logView) {
-      message.words[frame.word.view] = this.state.logView;
+    if (message.words[frame.word.view]! < this.state.shownView) {
+      message.words[frame.word.view] = this.state.shownView;
       resealHeader(message.bytes, 0);
     }
     this.sendReply(message);

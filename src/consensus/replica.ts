@@ -43,6 +43,7 @@ import { Primary } from "./primary.ts";
 import type { ReplicaBus } from "./replica-bus.ts";
 import { type ReplicaIdentity, ReplicaState, Status } from "./replica-state.ts";
 import { judgeRequest, Verdict } from "./request-checks.ts";
+import { StateSync } from "./state-sync.ts";
 import { Timer } from "./timers.ts";
 import { ViewChange } from "./view-change.ts";
 
@@ -70,6 +71,10 @@ export interface ReplicaOptions extends ReplicaIdentity {
   readonly requestQueueMax: number;
   readonly requestSizeMax: number;
   readonly grouping: boolean;
+  /** Lets what is being written end, and keeps everything below from writing more. */
+  readonly quiesce: (onQuiet: () => void) => void;
+  /** The superblock has moved to a checkpoint of the cluster's: open the replica anew. */
+  readonly onMoved: () => void;
   /** Something that no replica may go on after. */
   readonly onFatal: (text: string) => void;
 }
@@ -95,6 +100,7 @@ export class Replica extends ReplicaState {
   private readonly execution: Execution;
   private readonly backup: Backup;
   private readonly watch: PeerWatch;
+  private readonly stateSync: StateSync;
   private readonly clock: ClusterClock;
   private readonly silence: Timer;
   /** The new primary's log is durable: it begins when that is repaired and executed. */
@@ -156,7 +162,7 @@ export class Replica extends ReplicaState {
       onLeave: () => this.leaveView(),
       onLogChosen: () => this.takeLog(),
       onBackupNormal: () => this.followLog(),
-      onLagging: () => false,
+      syncTo: (view) => this.stateSync.begin(view),
       onFatal,
     });
     this.repair = new LogRepair({
@@ -194,6 +200,13 @@ export class Replica extends ReplicaState {
       formatId: options.formatId,
       log: options.log,
       onFatal,
+    });
+    this.stateSync = new StateSync({
+      state: this,
+      askPrimary: () => this.viewChange.askPrimary(),
+      log: options.log,
+      quiesce: options.quiesce,
+      onMoved: options.onMoved,
     });
     this.silence = new Timer({ ticks: silenceTicks, jitterPercent: 20 }, prng);
   }
@@ -390,6 +403,10 @@ export class Replica extends ReplicaState {
     }
   }
 
+  get shownView(): number {
+    return this.superblock.logView;
+  }
+
   inFlight(words: Uint32Array, clientAt: number): boolean {
     return this.primary.inFlight(words, clientAt);
   }
@@ -554,6 +571,7 @@ export class Replica extends ReplicaState {
     this.watch.tick();
     this.viewChange.tick();
     this.repair.tick();
+    this.stateSync.tick();
     if (this.silence.tick() && this.isNormalBackup) this.viewChange.vote();
     this.continueTaking();
   }

@@ -39,6 +39,9 @@ import { Timer } from "./timers.ts";
 
 const headerWords = headerSize / 4;
 
+/** Between requests for the log of a newer view, however many messages of it are seen. */
+const noticeTicks = 5;
+
 export interface ViewChangeOptions {
   readonly state: ReplicaState;
   readonly chain: HeaderChain;
@@ -51,10 +54,10 @@ export interface ViewChangeOptions {
   /** A backup has its primary's log, durably, and is in normal status. */
   readonly onBackupNormal: () => void;
   /**
-   * The cluster has moved beyond what a repair of the log can bring. `view` is that of its primary.
-   * @returns false when no state sync can be begun.
+   * A `view` of the primary is there: moves to its checkpoint if the log can not be repaired any more.
+   * @returns true when that has begun: this replica does nothing more until it is opened anew.
    */
-  readonly onLagging: (view: Message) => boolean;
+  readonly syncTo: (view: Message) => boolean;
   readonly onFatal: (text: string) => void;
 }
 
@@ -77,6 +80,9 @@ export class ViewChange {
   private readonly joinTimer: Timer;
   private readonly statusTimer: Timer;
   private readonly askTimer: Timer;
+  /** Votes of others are forgotten now and then: they are repeated while they are meant. */
+  private readonly forgetTimer: Timer;
+  private ticksToNotice = 0;
 
   constructor(options: ViewChangeOptions) {
     this.options = options;
@@ -91,6 +97,8 @@ export class ViewChange {
     this.joinTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
     this.statusTimer = new Timer({ ticks: 200, jitterPercent: 30 }, prng);
     this.askTimer = new Timer({ ticks: 50, jitterPercent: 30 }, prng);
+    this.forgetTimer = new Timer({ ticks: 500 });
+    this.forgetTimer.start();
   }
 
   // ── Votes ────────────────────────────────────────────────────────────────────────────────────
@@ -410,7 +418,7 @@ export class ViewChange {
       );
       return;
     }
-    if (op - state.journal.slotCount >= state.commitMin && this.options.onLagging(message)) return;
+    if (this.options.syncTo(message)) return;
     if (view > state.view) this.leave(view);
     state.status = Status.viewChange;
     state.logView = view;
@@ -436,9 +444,8 @@ export class ViewChange {
   private extendLog(message: Message, op: number, commitMax: number): void {
     const { state } = this;
     state.learnCommit(commitMax);
+    if (this.options.syncTo(message)) return;
     if (op > state.op) {
-      if (op - state.journal.slotCount >= state.commitMin && this.options.onLagging(message))
-        return;
       const { words } = message;
       const { journal } = state;
       const count = this.headerCountOf(words);
@@ -461,6 +468,8 @@ export class ViewChange {
   noticeView(view: number): void {
     const { state } = this;
     if (view <= state.view || state.primaryOf(view) === state.replica) return;
+    if (this.ticksToNotice > 0 || state.status === Status.stopped) return;
+    this.ticksToNotice = noticeTicks;
     this.options.peers.getView(state.primaryOf(view), this.nonce);
   }
 
@@ -479,7 +488,9 @@ export class ViewChange {
 
   tick(): void {
     const { state } = this;
+    if (this.ticksToNotice > 0) this.ticksToNotice -= 1;
     if (this.exitTimer.tick()) this.vote();
+    if (this.forgetTimer.tick()) this.exitVotes &= 1 << state.replica;
     if (this.askTimer.tick() && state.status === Status.recoveringHead) this.askForHead();
     if (state.status !== Status.viewChange) return;
     if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();

@@ -73,6 +73,11 @@ export interface ComposeOptions {
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
   readonly gridBlocksMax: number;
   readonly log: (text: string) => void;
+  /**
+   * The replica has moved to the cluster's checkpoint, durably: nothing of these parts is of use any
+   * more. Open the file anew, as after a crash. Without it the replica stops and says so.
+   */
+  readonly onMoved?: () => void;
   /** Something that no replica may go on after. */
   readonly onFatal: (text: string) => void;
 }
@@ -152,6 +157,15 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     formatId: formatIdOf(format),
     log: options.log,
     seed: superblock.sequence * 16 + format.replica,
+    quiesce: (onQuiet) => {
+      journal.quiesce(() => {
+        replies.quiesce(() => storage.quiesce(() => superblock.quiesce(onQuiet)));
+      });
+    },
+    onMoved:
+      options.onMoved ??
+      (() =>
+        onFatal("the replica has moved to a newer checkpoint of its cluster; start it again.")),
     onFatal,
     bus: options.createBus(pool, () => replica),
     pool,

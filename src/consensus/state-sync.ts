@@ -1,0 +1,95 @@
+/**
+ * When the log can not be repaired any more, because the cluster's journals have moved on or nobody
+ * answers, a replica moves to the cluster's checkpoint: its superblock takes over the checkpoint
+ * state that a primary sent, and the replica is opened anew from there. The grid's blocks that it
+ * does not have, its peers send (block-repair.ts); those that it has are the same ones.
+ *
+ * Invariants:
+ * - A replica only moves forward: to a checkpoint above all that it has executed.
+ * - From the decision on it acknowledges, votes and executes nothing, until it is opened anew.
+ */
+import { checkpointStateSize, headerSize, viewHeadersMax } from "../core/limits.ts";
+import { u64ReadNumber } from "../core/u128.ts";
+import type { Message } from "../io/message-pool.ts";
+import { checkpointStateFault, checkpointStateOp } from "../wal/checkpoint-state.ts";
+import { frame } from "../wire/header.ts";
+import { viewHeader } from "../wire/replica-headers.ts";
+import { viewBodyHeaderAt } from "../wire/replica-messages.ts";
+import { type ReplicaState, Status } from "./replica-state.ts";
+
+const headerWords = headerSize / 4;
+/** Where the checkpoint state lies in a `view`: at the start of its body. */
+const stateWord = headerWords;
+
+/** Ticks without an executed op, while more are known to be committed: 5 s. */
+const stuckTicks = 500;
+
+export interface StateSyncOptions {
+  readonly state: ReplicaState;
+  /** Asks the primary for its log's end and checkpoint. */
+  readonly askPrimary: () => void;
+  readonly log: (text: string) => void;
+  /** Lets what is being written end, and keeps everything from writing more. */
+  readonly quiesce: (onQuiet: () => void) => void;
+  /** The superblock has moved: close everything and open the replica anew. */
+  readonly onMoved: () => void;
+}
+
+export class StateSync {
+  private readonly options: StateSyncOptions;
+  private readonly state: ReplicaState;
+  private executedThen = 0;
+  private ticksStuck = 0;
+  /** Copied out of the `view`, whose message is gone when the replica is quiet. */
+  private readonly checkpoint = new Uint32Array(checkpointStateSize / 4);
+  private readonly headers = new Uint32Array(viewHeadersMax * headerWords);
+
+  constructor(options: StateSyncOptions) {
+    this.options = options;
+    this.state = options.state;
+  }
+
+  /** Every 10 ms: notices that repair does not get on. */
+  tick(): void {
+    const { state } = this;
+    const waiting = state.isNormalBackup && state.commitMax > state.commitMin;
+    if (!waiting || state.commitMin !== this.executedThen) {
+      this.executedThen = state.commitMin;
+      this.ticksStuck = 0;
+      return;
+    }
+    this.ticksStuck += 1;
+    if (this.ticksStuck % stuckTicks === 0) this.options.askPrimary();
+  }
+
+  /** @returns true when the move to the checkpoint of this `view` has begun. */
+  begin(view: Message): boolean {
+    const { state } = this;
+    const { words } = view;
+    const checkpointOp = u64ReadNumber(words, viewHeader.word.checkpointOp);
+    if (checkpointOp <= state.commitMin) return false;
+    const op = u64ReadNumber(words, viewHeader.word.op);
+    const overwritten = op - state.journal.slotCount >= state.commitMin;
+    if (!overwritten && this.ticksStuck < stuckTicks) return false;
+    const format = state.superblock.formatOptions;
+    if (checkpointStateOp(words, stateWord) !== checkpointOp) return false;
+    if (checkpointStateFault(view, stateWord * 4, format) !== null) return false;
+    this.options.log(
+      `moving from op ${state.commitMin} to the cluster's checkpoint ${checkpointOp}`,
+    );
+    state.status = Status.stopped;
+    const bodyAt = viewBodyHeaderAt(0);
+    const count = (words[frame.word.size]! / 4 - bodyAt) / headerWords;
+    const newView = words[frame.word.view]!;
+    const commitMax = u64ReadNumber(words, viewHeader.word.commitMax);
+    this.checkpoint.set(words.subarray(stateWord, bodyAt));
+    this.headers.set(words.subarray(bodyAt, bodyAt + count * headerWords));
+    this.options.quiesce(() => {
+      const { superblock } = state;
+      const { checkpoint, headers } = this;
+      const { onMoved } = this.options;
+      superblock.updateSync(checkpoint, 0, newView, newView, commitMax, headers, count, onMoved);
+    });
+    return true;
+  }
+}
