@@ -61,6 +61,8 @@ export interface PlaceOwner {
   readonly replicaTotal: number;
   onComposed(place: Place, parts: ReplicaParts): void;
   onOpened(place: Place): void;
+  /** Its superblock has moved to a checkpoint of the cluster's: it is to be opened anew. */
+  onMoved(place: Place): void;
   /** The process cannot go on. */
   onFatal(place: Place, text: string): void;
   note(place: Place, event: string, detail: string): void;
@@ -180,6 +182,9 @@ export class Place implements Receiver {
       },
       gridBlocksMax,
       log: (text) => this.owner.note(this, "log", text),
+      onMoved: () => {
+        if (generation === this.generation) this.owner.onMoved(this);
+      },
       onFatal: (text) => this.giveUp(generation, text),
     });
     this.parts = parts;

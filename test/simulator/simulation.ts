@@ -434,6 +434,14 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     });
   }
 
+  onMoved(place: Place): void {
+    this.count("state syncs");
+    const { generation } = place;
+    this.callbacks.after(0, () => {
+      if (place.generation === generation) this.crash(place, false, exitUs);
+    });
+  }
+
   private count(name: string): void {
     this.counts[name] = (this.counts[name] ?? 0) + 1;
   }
