@@ -51,6 +51,8 @@ export const Defect = {
   /** Repeated queries see an empty ledger. */
   staleQuery: "staleQuery",
   clockRunsBack: "clockRunsBack",
+  /** Every fifth client is told that its session is gone. */
+  evictsAnyone: "evictsAnyone",
 } as const;
 
 export class IdealReplica {
@@ -69,7 +71,7 @@ export class IdealReplica {
     readonly cluster: Uint32Array,
     private readonly clientsMax: number,
     private readonly bodySizeMax = 1_048_320,
-    readonly view = 0,
+    public view = 0,
   ) {}
 
   /** What it answers to a message of a client; null: nothing. */
@@ -81,6 +83,9 @@ export class IdealReplica {
     if (reason !== 0) return this.eviction(message, reason);
     const entry = this.sessions.get(client);
     const operation = message[requestHeader.at.operation]!;
+    if (this.defect === Defect.evictsAnyone && operation >= 128 && this.op % 5 === 0) {
+      return this.eviction(message, 1);
+    }
     if (entry === undefined) {
       return operation === Operation.register
         ? this.accept([message])[0]!

@@ -34,7 +34,7 @@ export const Answer = { first: 0, repeated: 1 } as const;
 
 export class Replay {
   readonly ledger = new ReferenceLedger();
-  readonly counts = { events: 0, queries: 0, pulses: 0, groups: 0 };
+  readonly counts = { queries: 0, pulses: 0, groups: 0, grouped: 0 };
   private readonly past = new PastStates(this.ledger);
   /** By checksum of the request. A `register` may come twice, when its session has been evicted. */
   private readonly executed = new Map<string, Executed[]>();
@@ -44,6 +44,11 @@ export class Replay {
   /** The op executed last. */
   get op(): number {
     return this.past.op;
+  }
+
+  /** Pending transfers whose time has come. */
+  get expired(): number {
+    return this.ledger.changes.length - this.ledger.transfers.size;
   }
 
   /** The ledger as it was after an op; for reading only. */
@@ -58,7 +63,10 @@ export class Replay {
   execute(prepare: ObservedPrepare): void {
     const { op, view, author, requests } = prepare;
     if (op !== this.op + 1) this.fail(`op ${op} follows op ${this.op} in the replay`);
-    if (requests.length > 1) this.counts.groups += 1;
+    if (requests.length > 1) {
+      this.counts.groups += 1;
+      this.counts.grouped += requests.length;
+    }
     for (const request of requests) {
       const reply = this.run(op, request);
       if (request.client === "") continue;
@@ -74,9 +82,7 @@ export class Replay {
     const { operation, body, timestamp } = request;
     if (operation === Operation.register) return registerReply(body);
     if (operation === Operation.pulse) this.counts.pulses += 1;
-    const queries = reads.has(operation);
-    if (queries) this.counts.queries += 1;
-    else this.counts.events += body.length >>> 7;
+    if (reads.has(operation)) this.counts.queries += 1;
     try {
       return executeRequest(this.ledger, operation, body, timestamp);
     } catch (error) {

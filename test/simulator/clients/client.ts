@@ -29,7 +29,6 @@ export interface Household {
 
 export class ClientCounts {
   answered = 0;
-  requests = 0;
   repeats = 0;
   echoes = 0;
   strays = 0;
@@ -104,7 +103,7 @@ export class Client {
   }
 
   private next(): void {
-    const { world, workload, manners, counts } = this.house;
+    const { world, workload, manners } = this.house;
     const { session, random } = this;
     if (world.enough || session === null) return;
     if (random.chance(manners.strayShare)) this.sendStray();
@@ -113,7 +112,6 @@ export class Client {
       return;
     }
     const { operation, body } = workload.next(session.bodySizeMax);
-    counts.requests += 1;
     this.send(session.begin(operation, body), `request of operation ${operation}`);
   }
 
@@ -123,7 +121,9 @@ export class Client {
     checkers.replies.onSent(request, world.nowUs);
     this.begin(request, what);
     if (!this.random.chance(manners.crashShare)) return;
-    const within = this.random.below(2 * world.options.retryUs);
+    // Before the answer can have come, or after having waited for it in vain.
+    const soon = this.random.chance(0.5);
+    const within = this.random.below(soon ? 2000 : 2 * world.options.retryUs);
     const { session } = this;
     world.after(within, () => {
       if (this.session !== session || session?.inFlight?.bytes !== request || world.enough) return;

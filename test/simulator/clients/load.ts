@@ -114,22 +114,27 @@ class SimulatedLoad implements Load {
   }
 
   get figures(): Readonly<Record<string, number>> {
-    const { checkers, counts, workload } = this;
+    const { checkers, counts } = this;
     const { ledger, replay, replies, sessions } = checkers;
-    let made = 0;
-    for (const count of workload.made.values()) made += count;
     return {
-      ops: checkers.history.head,
-      made,
-      ...counts,
-      ...replay.counts,
-      ...replies.counts,
-      accounts: ledger.accounts.size,
-      transfers: ledger.transfers.size,
-      burnt: ledger.burntIds.size,
-      sessionsPushedOut: sessions.evictions,
-      checkpoints: checkers.checkpoints.count,
-      longestWaitMs: Math.round(checkers.liveness.longestUs / 1000),
+      "sessions begun": counts.sessions,
+      "sessions pushed out": sessions.evictions,
+      "clients evicted": counts.evictions,
+      "clients crashed": counts.crashes,
+      "requests repeated": counts.repeats,
+      "old requests sent again": counts.echoes,
+      "requests to be dropped": counts.strays,
+      "requests to be evicted for": counts.offences,
+      "requests in groups": replay.counts.grouped,
+      "replies judged": replies.counts.replies,
+      "replies ahead of their op": replies.counts.early,
+      "queries judged": replay.counts.queries,
+      "queries answered anew": replies.counts.repeatedQueries,
+      "pulses judged": replay.counts.pulses,
+      "accounts created": ledger.accounts.size,
+      "transfers created": ledger.transfers.size,
+      "transfers expired": replay.expired,
+      "transfer ids burnt": ledger.burntIds.size,
     };
   }
 }
