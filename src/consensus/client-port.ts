@@ -138,6 +138,7 @@ export class ClientPort {
   repeatReply(slot: number): void {
     const sessions = this.options.sessions;
     assert(sessions.replyKept(slot), "the reply of a change is kept");
+    if (sessions.replyMissing(slot)) return; // The client asks again, here or elsewhere.
     const size = sessions.replySize(slot);
     const message = this.options.replyPool.get(size);
     if (message === null) {

@@ -40,6 +40,8 @@ export class ClientSessions {
   private readonly sessions: Float64Array;
   /** Header of the latest reply per slot. */
   private readonly headers: Uint32Array;
+  /** Slots whose kept reply was lost here: other replicas have it. */
+  private readonly missing: Uint8Array;
   /** Slots whose entry has changed since the last `snapshot`. */
   private readonly touched: Uint8Array;
 
@@ -56,6 +58,7 @@ export class ClientSessions {
     this.sessions = new Float64Array(clientsMax);
     this.headers = new Uint32Array(clientsMax * headerWords);
     this.touched = new Uint8Array(clientsMax);
+    this.missing = new Uint8Array(clientsMax);
   }
 
   get count(): number {
@@ -108,6 +111,22 @@ export class ClientSessions {
     return this.kept[slot] === 1;
   }
 
+  /** The kept reply of this slot could not be read; the session's next request makes up for it. */
+  markReplyMissing(slot: number): void {
+    assert(this.kept[slot] === 1, "a kept reply can be missing");
+    this.missing[slot] = 1;
+  }
+
+  replyMissing(slot: number): boolean {
+    return this.missing[slot] === 1;
+  }
+
+  /** The missing reply lies in its place in `replies` now. */
+  replyRestored(slot: number): void {
+    assert(this.keptReplyMatches(slot), "the reply is the one that the entry names");
+    this.missing[slot] = 0;
+  }
+
   touchedSinceSnapshot(slot: number): boolean {
     return this.touched[slot] === 1;
   }
@@ -144,6 +163,7 @@ export class ClientSessions {
     assert(deleted, "the map holds every occupied slot");
     this.occupied[oldest] = 0;
     this.kept[oldest] = 0;
+    this.missing[oldest] = 0;
   }
 
   private isOlder(a: number, b: number): boolean {
@@ -163,6 +183,7 @@ export class ClientSessions {
     this.headers.set(message.words.subarray(0, headerWords), slot * headerWords);
     this.kept[slot] = keep ? 1 : 0;
     this.touched[slot] = 1;
+    this.missing[slot] = 0;
     if (!keep) return;
     assert(size <= headerSize + replyBodyKeptMax, "a kept reply fits its slot");
     this.replies.bytes.set(message.bytes.subarray(0, size), slot * replySlotSize);
@@ -200,6 +221,7 @@ export class ClientSessions {
     this.occupied.fill(0);
     this.kept.fill(0);
     this.touched.fill(0);
+    this.missing.fill(0);
     for (let slot = 0; slot < this.clientsMax; slot += 1) {
       const at = prefixWords + slot * entryWords;
       const flags = source[at + 6]!;

@@ -163,7 +163,8 @@ class Opening {
     const { superblock, journal, replica } = this.parts;
     const head = layViewOver(journal, superblock);
     replica.startAt(this.checkpointOp, superblock.checkpointHeader, head, recovery.commitKnown);
-    if (this.repliesLost()) return;
+    // What their sessions do next makes up for them, or other replicas do.
+    for (const slot of this.missingReplies) this.parts.sessions.markReplyMissing(slot);
     replica.joinCluster(recovery.headUncertain);
     this.onDone(null);
   }
