@@ -7,6 +7,7 @@ import { Checkers } from "../checkers/checkers.ts";
 import type { CreateLoad, Load, World } from "../interfaces.ts";
 import { Workload } from "../workload/workload.ts";
 import { Client, ClientCounts } from "./client.ts";
+import { clockRange } from "./clock-range.ts";
 import { drawManners } from "./mischief.ts";
 
 /** A request of the liveness phase that takes longer has been forgotten. Simulated time. */
@@ -26,7 +27,7 @@ class SimulatedLoad implements Load {
       clientsMax,
       waitMaxUs,
       fail: (reason) => world.fail(reason),
-      clocks: null,
+      clocks: clockRange,
     });
     const manners = drawManners(world.random("load.manners"));
     this.workload = new Workload(
