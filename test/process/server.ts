@@ -79,6 +79,8 @@ export function shell(line: string, timeoutMs = 60_000): CommandResult {
 
 export interface FormatOptions {
   readonly cluster?: bigint;
+  readonly replica?: number;
+  readonly replicaCount?: number;
   readonly development?: boolean;
   readonly args?: readonly string[];
 }
@@ -88,8 +90,8 @@ export function format(path: string, options: FormatOptions = {}): void {
   const result = pacioli([
     "format",
     `--cluster=${options.cluster ?? 0n}`,
-    "--replica=0",
-    "--replica-count=1",
+    `--replica=${options.replica ?? 0}`,
+    `--replica-count=${options.replicaCount ?? 1}`,
     ...(options.development === false ? [] : ["--development"]),
     ...(options.args ?? []),
     path,
@@ -103,6 +105,8 @@ export interface StartOptions {
   readonly development?: boolean;
   readonly args?: readonly string[];
   readonly port?: number;
+  /** Of all replicas, instead of a port alone. */
+  readonly addresses?: string;
   /** Largest size that the process may make a file, in bytes. */
   readonly fileSizeMax?: number;
 }
@@ -147,7 +151,7 @@ export class ServerProcess {
       process.execPath,
       mainScript,
       "start",
-      `--addresses=127.0.0.1:${options.port ?? 0}`,
+      `--addresses=${options.addresses ?? `127.0.0.1:${options.port ?? 0}`}`,
       ...(options.development === false ? [] : ["--development"]),
       `--backend=${options.backend ?? "auto"}`,
       ...(options.args ?? []),
