@@ -13,10 +13,12 @@
  *   replicas have diverged: the replica stops.
  */
 import { assert } from "../core/assert.ts";
-import { messageSizeMax, pipelinePrepareMax } from "../core/limits.ts";
+import { pipelinePrepareMax } from "../core/limits.ts";
 import { u128Copy, u128Equal } from "../core/u128.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StorageEngine } from "../storage/engine.ts";
+import { sectorCeil } from "../wal/data-file.ts";
+import { headerMessageSize } from "../wal/headers.ts";
 import { PrepareRead } from "../wal/journal.ts";
 import { frame, prepareHeader } from "../wire/header.ts";
 import type { Checkpointer } from "./checkpointer.ts";
@@ -122,7 +124,7 @@ export class Execution {
   private load(op: number, at: number): void {
     const { journal } = this.state;
     if (!journal.hasPrepare(op) || !journal.canRead) return;
-    const message = this.options.pool.get(messageSizeMax);
+    const message = this.options.pool.get(sectorCeil(headerMessageSize(journal.headers, at)));
     if (message === null) return; // The next turn asks again.
     this.stage = Stage.loading;
     this.prepare = message;

@@ -8,10 +8,12 @@
  * Bounds: one request for headers, `prepareRequestsMax` for prepares, `servesMax` reads for peers.
  */
 import { assert } from "../core/assert.ts";
-import { headerSize, messageSizeMax } from "../core/limits.ts";
+import { headerSize } from "../core/limits.ts";
 import type { Prng } from "../core/prng.ts";
 import { u64ReadNumber, u128Copy, u128IsZero } from "../core/u128.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
+import { sectorCeil } from "../wal/data-file.ts";
+import { headerMessageSize } from "../wal/headers.ts";
 import { PrepareRead } from "../wal/journal.ts";
 import { frame, prepareHeader } from "../wire/header.ts";
 import { getHeadersHeader, getPrepareHeader, headersMax } from "../wire/replica-headers.ts";
@@ -220,7 +222,8 @@ export class LogRepair {
     }
     if (u128IsZero(words, at) || !state.journal.hasPrepareOf(op, words, at)) return;
     if (!state.journal.canRead || this.freeServes.length === 0) return;
-    const target = this.options.pool.get(messageSizeMax);
+    const size = headerMessageSize(state.journal.headers, state.journal.headerAt(op));
+    const target = this.options.pool.get(sectorCeil(size));
     if (target === null) return;
     const serve = this.freeServes.pop()!;
     serve.to = to;

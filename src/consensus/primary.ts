@@ -9,12 +9,14 @@
  * - A prepare names a checkpoint (checkpointer.ts); until that is durable here, no op is numbered.
  */
 import { assert } from "../core/assert.ts";
-import { headerSize, messageSizeMax, pipelinePrepareMax } from "../core/limits.ts";
+import { headerSize, pipelinePrepareMax } from "../core/limits.ts";
 import type { Prng } from "../core/prng.ts";
 import { u64AddNumber, u64Compare, u64ReadNumber, u128Copy, u128Equal } from "../core/u128.ts";
 import { U128Map } from "../core/u128-map.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
+import { sectorCeil } from "../wal/data-file.ts";
+import { headerMessageSize } from "../wal/headers.ts";
 import { PrepareRead } from "../wal/journal.ts";
 import { beginHeader, resealHeader, sealHeader } from "../wire/build.ts";
 import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts";
@@ -118,7 +120,8 @@ export class Primary {
     for (let op = state.commitMin + 1; op <= state.op; op += 1) {
       const at = journal.headerAt(op);
       if (this.options.cache.get(op, journal.headers, at) !== null) continue;
-      const message = journal.canRead ? this.options.pool.get(messageSizeMax) : null;
+      const size = sectorCeil(headerMessageSize(journal.headers, at));
+      const message = journal.canRead ? this.options.pool.get(size) : null;
       if (message === null) return false; // The next tick tries again.
       this.loading.op = op;
       this.loading.message = message;

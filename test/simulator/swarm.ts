@@ -163,7 +163,7 @@ function drawReplica(random: Prng): ReplicaOptions {
       cacheGridBytes: random.below(4) * 512 * 1024,
       recentBlocks: random.below(3) * 4,
       pageCopyBytes: 1024 * 1024,
-      messagesLarge: random.range(4, 8),
+      messagesLarge: random.range(12, 16),
       repliesLarge: random.range(2, 3),
       messagesSmall: random.range(48, 96),
     },
