@@ -464,8 +464,10 @@ export class SimulatedDisk {
     this.unreadable[sector] = 1;
   }
 
-  get operationsInFlight(): number {
-    return this.inFlight.length;
+  get writesInFlight(): number {
+    let count = 0;
+    for (const operation of this.inFlight) if (operation.kind === DiskKind.write) count += 1;
+    return count;
   }
 }
 

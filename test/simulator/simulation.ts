@@ -422,6 +422,21 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     this.load.onCheckpoint(place.index, place.parts!.superblock.checkpointOp, place.checkpointId());
   }
 
+  onMoved(place: Place): void {
+    const op = place.parts!.superblock.checkpointOp;
+    this.count("state syncs");
+    if (this.trace.logging) this.trace.log(place.name, "state sync", `to op ${op}`);
+    if (place.disk.writesInFlight > 0) {
+      this.fail(`${place.name} moved to another checkpoint and is writing still`);
+    }
+    const { generation } = place;
+    this.callbacks.after(0, () => {
+      if (place.generation !== generation) return;
+      this.load.onStateSync(place.index, op);
+      this.crash(place, false, exitUs);
+    });
+  }
+
   onFatal(place: Place, text: string): void {
     if (this.trace.logging) this.trace.log(place.name, "gave up", text);
     if (!place.fatalAllowed && !place.disk.failing && !place.diskFull)
@@ -431,14 +446,6 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     this.callbacks.after(exitUs, () => {
       if (place.generation !== generation) return;
       this.crash(place, false, 10 * exitUs + this.faultRandom.below(2_000_000));
-    });
-  }
-
-  onMoved(place: Place): void {
-    this.count("state syncs");
-    const { generation } = place;
-    this.callbacks.after(0, () => {
-      if (place.generation === generation) this.crash(place, false, exitUs);
     });
   }
 
