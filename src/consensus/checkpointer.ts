@@ -133,6 +133,7 @@ export class Checkpointer {
     for (let slot = 0; slot < sessions.clientsMax; slot += 1) {
       if (!sessions.isOccupied(slot)) continue;
       if (!sessions.replyKept(slot) || !sessions.touchedSinceSnapshot(slot)) continue;
+      if (sessions.replyMissing(slot)) continue;
       this.replySlots[this.replySlotsCount] = slot;
       this.replySlotsCount += 1;
     }
@@ -157,6 +158,7 @@ export class Checkpointer {
       const current =
         sessions.isOccupied(slot) &&
         sessions.replyKept(slot) &&
+        !sessions.replyMissing(slot) &&
         sessions.replyOp(slot) <= this.frozenOp;
       if (!current) continue;
       const from = slot * replySlotSize;

@@ -7,9 +7,12 @@
  * and go to the replies zone of the data file at checkpoints. Of all other replies only the header
  * is kept: a repeated query runs again and answers with the first run's op, timestamp and context.
  *
+ * A kept reply may be missing: lost from the file, or never there. Others have it (reply-repair.ts).
+ *
  * Invariants:
  * - `slots` maps exactly the clients of the occupied entries.
- * - A kept reply in memory carries the op of its entry's header.
+ * - A kept reply that is not missing carries the op of its entry's header.
+ * - What is missing, and what was touched, is this replica's affair: neither is in a checkpoint.
  * - Slots are given out lowest first, so that all replicas choose the same ones.
  */
 import { assert } from "../core/assert.ts";
@@ -40,8 +43,9 @@ export class ClientSessions {
   private readonly sessions: Float64Array;
   /** Header of the latest reply per slot. */
   private readonly headers: Uint32Array;
-  /** Slots whose kept reply was lost here: other replicas have it. */
+  /** Slots whose kept reply was lost here: other replicas have it. And how many there are. */
   private readonly missing: Uint8Array;
+  missingReplies = 0;
   /** Slots whose entry has changed since the last `snapshot`. */
   private readonly touched: Uint8Array;
 
@@ -106,25 +110,46 @@ export class ClientSessions {
     return this.headers[slot * headerWords + frame.word.size]!;
   }
 
-  /** True when the latest reply lies whole in `replies`. */
+  /** True when the latest reply is one that is kept whole. */
   replyKept(slot: number): boolean {
     return this.kept[slot] === 1;
   }
 
-  /** The kept reply of this slot could not be read; the session's next request makes up for it. */
+  /** The kept reply of this slot could not be read. */
   markReplyMissing(slot: number): void {
     assert(this.kept[slot] === 1, "a kept reply can be missing");
+    assert(this.missing[slot] === 0, "found missing once");
     this.missing[slot] = 1;
+    this.missingReplies += 1;
   }
 
+  /** True when the latest reply should lie in `replies` and does not. */
   replyMissing(slot: number): boolean {
     return this.missing[slot] === 1;
   }
 
-  /** The missing reply lies in its place in `replies` now. */
-  replyRestored(slot: number): void {
-    assert(this.keptReplyMatches(slot), "the reply is the one that the entry names");
+  /** It is here, or no longer the latest. */
+  private clearMissing(slot: number): void {
+    this.missingReplies -= this.missing[slot]!;
     this.missing[slot] = 0;
+  }
+
+  /** A missing reply has come: the caller has compared its header, and checked its body. */
+  takeReply(slot: number, bytes: Uint8Array): void {
+    assert(this.missing[slot] === 1, "the reply was missing");
+    this.replies.bytes.set(bytes.subarray(0, this.replySize(slot)), slot * replySlotSize);
+    assert(this.keptReplyMatches(slot), "the reply is the one that the entry names");
+    this.clearMissing(slot);
+    this.touched[slot] = 1; // For the next checkpoint to write it to the file.
+  }
+
+  /** True when the header at the start of `words` is that of the latest reply. */
+  headerMatches(slot: number, words: Uint32Array): boolean {
+    const at = slot * headerWords;
+    for (let word = 0; word < headerWords; word += 1) {
+      if (words[word] !== this.headers[at + word]) return false;
+    }
+    return true;
   }
 
   touchedSinceSnapshot(slot: number): boolean {
@@ -163,7 +188,7 @@ export class ClientSessions {
     assert(deleted, "the map holds every occupied slot");
     this.occupied[oldest] = 0;
     this.kept[oldest] = 0;
-    this.missing[oldest] = 0;
+    this.clearMissing(oldest);
   }
 
   private isOlder(a: number, b: number): boolean {
@@ -183,7 +208,7 @@ export class ClientSessions {
     this.headers.set(message.words.subarray(0, headerWords), slot * headerWords);
     this.kept[slot] = keep ? 1 : 0;
     this.touched[slot] = 1;
-    this.missing[slot] = 0;
+    this.clearMissing(slot);
     if (!keep) return;
     assert(size <= headerSize + replyBodyKeptMax, "a kept reply fits its slot");
     this.replies.bytes.set(message.bytes.subarray(0, size), slot * replySlotSize);
@@ -222,6 +247,7 @@ export class ClientSessions {
     this.kept.fill(0);
     this.touched.fill(0);
     this.missing.fill(0);
+    this.missingReplies = 0;
     for (let slot = 0; slot < this.clientsMax; slot += 1) {
       const at = prefixWords + slot * entryWords;
       const flags = source[at + 6]!;
