@@ -71,6 +71,8 @@ export class Checkpointer {
   private waitingHeader: Uint32Array | null = null;
   private onReady: (() => void) | null = null;
   private readonly repliesSynced: Completion;
+  private quiescing = false;
+  private onQuiet: (() => void) | null = null;
 
   constructor(options: CheckpointerOptions) {
     this.options = options;
@@ -107,6 +109,7 @@ export class Checkpointer {
    */
   afterOp(op: number, header: Uint32Array, onReady: () => void): boolean {
     const { interval } = this.options;
+    if (this.quiescing) return false;
     if (this.phase === Phase.writing && op >= this.frozenOp + Math.floor((interval * 3) / 4)) {
       this.finish();
     }
@@ -172,11 +175,28 @@ export class Checkpointer {
     else this.options.io.sync(this.repliesSynced, this.options.file);
   };
 
+  /**
+   * The end: nothing more is started. `onQuiet` is called when nothing of its own is in flight;
+   * perhaps from inside. Storage, replies and superblock are ended by whoever ends this.
+   */
+  quiesce(onQuiet: () => void): void {
+    assert(!this.quiescing, "a checkpointer ends once");
+    this.quiescing = true;
+    if (this.repliesSynced.busy) this.onQuiet = onQuiet;
+    else onQuiet();
+  }
+
   private onRepliesSynced(result: number): void {
     if (result < 0) {
       this.options.onFatal(
         `cannot sync client replies: error ${-result}. The disk must be checked before the replica starts.`,
       );
+      return;
+    }
+    const { onQuiet } = this;
+    if (onQuiet !== null) {
+      this.onQuiet = null;
+      onQuiet();
       return;
     }
     this.options.storage.checkpointWrite(this.onStorageWritten);

@@ -1,7 +1,7 @@
 /**
  * The way from a data file to a serving replica:
  *
- *   storage at the checkpoint ▶ ledger and sessions from its trailers ▶ kept replies ▶ in-memory
+ *   storage at the checkpoint ▶ (after a state sync: its missing blocks) ▶ ledger and sessions from its trailers ▶ kept replies ▶ in-memory
  *   indexes ▶ journal recovered (dead slots overwritten) ▶ view raised, durably ▶ log replayed
  *   ▶ replies accounted for ▶ normal
  *
@@ -23,6 +23,7 @@ import type { Journal } from "../wal/journal.ts";
 import type { Recovery } from "../wal/journal-recovery.ts";
 import type { Superblock } from "../wal/superblock.ts";
 import { frame } from "../wire/header.ts";
+import type { BlockRepair } from "./block-repair.ts";
 import { type Checkpointer, TrailerIndex } from "./checkpointer.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import type { Replica } from "./replica.ts";
@@ -36,6 +37,8 @@ export interface ReplicaParts {
   readonly sessions: ClientSessions;
   readonly replies: ClientReplies;
   readonly checkpointer: Checkpointer;
+  /** Gets from peers what is missing here, from now on; null in a cluster of one. */
+  readonly blockRepair: BlockRepair | null;
   readonly replica: Replica;
   readonly pool: MessagePool;
   readonly io: FileIo;
@@ -71,8 +74,22 @@ class Opening {
   start(): void {
     const { storage, superblock } = this.parts;
     storage.open(superblock.storageRoot, (error) => {
-      if (error === null) this.restore();
-      else this.onDone(error);
+      if (error !== null) this.onDone(error);
+      else if (superblock.syncing) this.completeSync();
+      else this.restore();
+    });
+  }
+
+  /** The superblock moved to a checkpoint of which this file may have nothing. */
+  private completeSync(): void {
+    const { storage, superblock, log } = this.parts;
+    const { syncOpMin, syncOpMax } = superblock;
+    log(`fetching what the checkpoint at op ${syncOpMax} has from op ${syncOpMin} on`);
+    storage.fetchMissing(() => {
+      superblock.updateSyncComplete(() => {
+        log(`the checkpoint at op ${syncOpMax} is complete`);
+        this.restore();
+      });
     });
   }
 

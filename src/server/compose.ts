@@ -2,6 +2,7 @@
  * Puts a replica together over any I/O: the server does it with a real backend and message bus,
  * tests and the simulator with theirs. Nothing here opens a file or a socket.
  */
+import { BlockRepair } from "../consensus/block-repair.ts";
 import { Checkpointer } from "../consensus/checkpointer.ts";
 import { ClientSessions } from "../consensus/client-sessions.ts";
 import type { ReplicaParts } from "../consensus/open-replica.ts";
@@ -15,6 +16,7 @@ import {
   pipelineRequestQueueMax,
   replySlotSize,
 } from "../core/limits.ts";
+import { Prng } from "../core/prng.ts";
 import type { FileHandle, FileIo, Time } from "../io/io.ts";
 import { MessagePool } from "../io/message-pool.ts";
 import { StateMachine } from "../ledger/state-machine.ts";
@@ -142,6 +144,25 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     small: memory.messagesSmall,
     large: memory.repliesLarge,
   });
+  const bus = options.createBus(pool, () => replica);
+  // Differs between replicas and between starts, and needs no clock.
+  const seed = superblock.sequence * 16 + format.replica;
+  const blockRepair =
+    format.replicaCount === 1
+      ? null
+      : new BlockRepair({
+          cluster: format.cluster,
+          replica: format.replica,
+          replicaCount: format.replicaCount,
+          bus,
+          storage,
+          sessions,
+          pool: replyPool,
+          allocate,
+          prng: new Prng(seed),
+          log: options.log,
+        });
+  if (blockRepair !== null) storage.repairFrom(blockRepair);
   const replica: Replica = new Replica({
     cluster: format.cluster,
     replica: format.replica,
@@ -153,21 +174,18 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     sessions,
     checkpointer,
     checkpointInterval: format.checkpointInterval,
-    // Differs between replicas and between starts, and needs no clock.
     formatId: formatIdOf(format),
     log: options.log,
-    seed: superblock.sequence * 16 + format.replica,
+    seed,
     quiesce: (onQuiet) => {
-      journal.quiesce(() => {
-        replies.quiesce(() => storage.quiesce(() => superblock.quiesce(onQuiet)));
-      });
+      quiesceAll([storage, checkpointer, replies, journal, superblock], onQuiet);
     },
     onMoved:
       options.onMoved ??
       (() =>
         onFatal("the replica has moved to a newer checkpoint of its cluster; start it again.")),
     onFatal,
-    bus: options.createBus(pool, () => replica),
+    bus,
     pool,
     replyPool,
     time: options.time,
@@ -183,11 +201,29 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     sessions,
     replies,
     checkpointer,
+    blockRepair,
     replica,
     pool,
     io,
     log: options.log,
   };
+}
+
+/**
+ * Ends all of them at once, so that none of them can make another one work on, and calls back when the
+ * last is quiet; perhaps from inside.
+ */
+function quiesceAll(
+  parts: readonly { quiesce(onQuiet: () => void): void }[],
+  onQuiet: () => void,
+): void {
+  let busy = parts.length;
+  for (const part of parts) {
+    part.quiesce(() => {
+      busy -= 1;
+      if (busy === 0) onQuiet();
+    });
+  }
 }
 
 /** What replicas of one cluster have in common: the checksum of their root prepare. */
