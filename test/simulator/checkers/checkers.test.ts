@@ -112,7 +112,7 @@ describe("history", () => {
     const one = course();
     one.checkers.history.restarted(0);
     const commitMin = one.replica.op - 1;
-    const resting = { index: 0, commitMin, query: one.query };
+    const resting = { index: 0, commitMin, query: one.query, sessions: null };
     expect(() => one.checkers.finish([resting])).toThrow(/rests at op/);
   });
 
@@ -143,7 +143,7 @@ describe("replies", () => {
     ["request checksum", addTo(replyHeader.at.requestChecksum, 1n), /unknown request/],
   ] as const)("another %s", (_what, change, reason) => {
     const one = course();
-    const session = one.sessions[0]!;
+    const session = one.clients[0]!;
     const first = one.next(session)!;
     one.checkers.replies.onReply(first);
     const reply = changed(first, change as (view: DataView, bytes: Uint8Array) => void);
@@ -152,7 +152,7 @@ describe("replies", () => {
 
   test("a reply to what was never executed", () => {
     const one = course();
-    const reply = one.next(one.sessions[0]!)!;
+    const reply = one.next(one.clients[0]!)!;
     const early = changed(reply, (view) => {
       const far = BigInt(one.replica.op + 5);
       view.setBigUint64(replyHeader.at.op, far, true);
@@ -164,7 +164,7 @@ describe("replies", () => {
 
   test("a reply that arrives before its op is known is judged later", () => {
     const one = course();
-    const session = one.sessions[0]!;
+    const session = one.clients[0]!;
     const { onExecuted } = one.replica;
     let prepare: Uint8Array | null = null;
     one.replica.onExecuted = (_op, bytes) => {
@@ -180,16 +180,16 @@ describe("replies", () => {
     const one = course();
     one.replica.onExecuted = (_op, bytes) => one.prepares.push(bytes);
     one.showReply = (reply) => changed(reply, addTo(replyHeader.at.timestamp, 1n));
-    one.next(one.sessions[0]!);
+    one.next(one.clients[0]!);
     const prepare = one.prepares.at(-1)!;
     expect(() => one.checkers.onExecuted(0, prepare, one.nowUs)).toThrow(/timestamp/);
   });
 
   test("an op below one that had been acknowledged before", () => {
     const one = course();
-    const session = one.sessions[0]!;
+    const session = one.clients[0]!;
     one.next(session);
-    const late = changed(one.next(one.sessions[1]!)!, (view) => {
+    const late = changed(one.next(one.clients[1]!)!, (view) => {
       view.setBigUint64(replyHeader.at.op, BigInt(one.replica.op - 1), true);
       view.setBigUint64(replyHeader.at.commit, BigInt(one.replica.op - 1), true);
     });
@@ -198,7 +198,7 @@ describe("replies", () => {
 
   test("a request that no client has sent", () => {
     const one = course();
-    const request = one.begin(one.sessions[0]!);
+    const request = one.begin(one.clients[0]!);
     expect(() => one.replica.receive(request)).toThrow(/was never sent/);
   });
 
@@ -218,13 +218,13 @@ describe("repeated queries", () => {
   /** A query was answered; then the state has changed. */
   function withQuery(): { one: Course; repeat: () => void } {
     const one = course(80);
-    const session = one.sessions[0]!;
+    const session = one.clients[0]!;
     for (;;) {
       const request = one.begin(session);
       const reads = request[196]! >= 140 && request[196]! <= 145;
       const reply = one.ask(session, request)!;
       if (!reads || reply.length < 600) continue;
-      for (let count = 0; count < 30; count += 1) one.next(one.sessions[1]!);
+      for (let count = 0; count < 30; count += 1) one.next(one.clients[1]!);
       return { one, repeat: () => one.checkers.replies.onReply(one.replica.receive(request)!) };
     }
   }
@@ -275,7 +275,7 @@ describe("sessions", () => {
   test("a request that is executed twice", () => {
     const one = course();
     one.replica.defect = Defect.executesTwice;
-    const session = one.sessions[0]!;
+    const session = one.clients[0]!;
     const request = one.begin(session);
     one.ask(session, request);
     expect(() => one.replica.receive(request)).toThrow(/was executed before/);
@@ -283,7 +283,7 @@ describe("sessions", () => {
 
   test("a request after a gap", () => {
     const one = course();
-    const session = one.sessions[0]!;
+    const session = one.clients[0]!;
     const { session: id, number, context } = session;
     const request = session.build(Operation.noop, new Uint8Array(0), number + 2, id, context);
     one.checkers.replies.onSent(request, one.nowUs);
@@ -292,14 +292,14 @@ describe("sessions", () => {
 
   test("a second session for a client that has one", () => {
     const one = course();
-    const request = one.sessions[0]!.build(2, new Uint8Array(256), 0, 0, new Uint32Array(4));
+    const request = one.clients[0]!.build(2, new Uint8Array(256), 0, 0, new Uint32Array(4));
     expect(() => one.replica.accept([request])).toThrow(/which has session/);
   });
 
   test("follows who makes way in a full table", () => {
     const one = new Course(4, 4);
     one.run(20);
-    const before = one.sessions.slice();
+    const before = one.clients.slice();
     one.join();
     expect(one.checkers.sessions.count).toBe(4);
     expect(one.checkers.sessions.evictions).toBe(1);
@@ -309,6 +309,52 @@ describe("sessions", () => {
       const reply = one.replica.receive(session.ping(0))!;
       expect(reply[frame.at.command] === 18, session.name).toBe(!present);
     }
+  });
+});
+
+describe("the session table in the end", () => {
+  /** A change is the last request of the first client. */
+  function withTable(): { one: Course; table: ReturnType<Course["replica"]["table"]> } {
+    const one = course();
+    const [client] = one.clients;
+    while (one.replica.table().replyKept(0) === false || client!.number === 0) one.next(client!);
+    const table = one.replica.table();
+    one.sessions = table;
+    return { one, table };
+  }
+
+  test("is that of the history", () => {
+    withTable().one.finish();
+  });
+
+  test("lacks a session, or has one too many", () => {
+    const { one, table } = withTable();
+    one.sessions = { ...table, count: table.count + 1 };
+    expect(() => one.finish()).toThrow(/has 5 sessions, not 4/);
+    one.sessions = { ...table, find: () => -1 };
+    expect(() => one.finish()).toThrow(/has no session for client/);
+  });
+
+  test("stands at another request, or in other slots than elsewhere", () => {
+    const { one, table } = withTable();
+    one.sessions = { ...table, request: (slot) => table.request(slot) - 1 };
+    expect(() => one.finish()).toThrow(/request is/);
+    const { checkers, query, replica } = one;
+    const other = { ...table, find: (words: Uint32Array, at: number) => 3 - table.find(words, at) };
+    const resting = { index: 0, commitMin: replica.op, query };
+    checkers.history.restarted(1);
+    expect(() =>
+      checkers.finish([
+        { ...resting, sessions: table },
+        { ...resting, sessions: other },
+      ]),
+    ).toThrow(/slot is/);
+  });
+
+  test("keeps a wrong reply", () => {
+    const { one, table } = withTable();
+    table.replies.bytes[table.entries[0]!.reply.length - 1]! ^= 1;
+    expect(() => one.finish()).toThrow(/kept reply of op \d+ is not the reference's/);
   });
 });
 

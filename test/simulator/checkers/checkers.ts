@@ -17,6 +17,7 @@ import { Money } from "./money.ts";
 import { hex, type ObservedPrepare, readPrepare } from "./prepare.ts";
 import { Replay } from "./replay.ts";
 import { Replies } from "./replies.ts";
+import { type SessionTable, SessionTables } from "./session-table.ts";
 import { Sessions } from "./sessions.ts";
 import { type ClockRange, Timestamps } from "./timestamps.ts";
 
@@ -34,6 +35,7 @@ export interface RestingReplica {
   readonly index: number;
   readonly commitMin: number;
   readonly query: Query;
+  readonly sessions: SessionTable | null;
 }
 
 const headerSize = 256;
@@ -135,12 +137,14 @@ export class Checkers {
     this.checkpoints.finish();
     const { head } = this.history;
     const state = new FinalState(this.replay.ledger, this.money, this.fail);
-    for (const { index, commitMin, query } of core) {
+    const tables = new SessionTables(this.sessions, this.replay, this.fail);
+    for (const { index, commitMin, query, sessions } of core) {
       this.history.standsAt(index, commitMin);
       if (commitMin !== head) {
         this.fail(`replica ${index} rests at op ${commitMin}; op ${head} was executed`);
       }
       state.compare(`replica ${index}`, query);
+      if (sessions !== null) tables.compare(`replica ${index}`, sessions);
     }
   }
 }

@@ -8,6 +8,7 @@ import { ClientSession } from "../clients/session.ts";
 import { Workload } from "../workload/workload.ts";
 import { Checkers } from "./checkers.ts";
 import { IdealReplica } from "./ideal.ts";
+import type { SessionTable } from "./session-table.ts";
 
 export class Violation extends Error {
   override name = "Violation";
@@ -22,9 +23,11 @@ export class Course {
   readonly replica: IdealReplica;
   readonly checkers: Checkers;
   readonly random: Prng;
-  readonly sessions: ClientSession[] = [];
+  readonly clients: ClientSession[] = [];
   readonly prepares: Uint8Array[] = [];
   nowUs = 0;
+  /** Its session table in the form that replicas have. */
+  sessions: SessionTable | null = null;
   /** What replica 0 executes is shown to the checkers in this form. */
   showPrepare: (op: number, prepare: Uint8Array) => Uint8Array = (_op, prepare) => prepare;
   /** What clients are answered, likewise. */
@@ -67,7 +70,7 @@ export class Course {
     const { random } = this;
     const id = new Uint32Array([random.u32(), random.u32(), random.u32(), 1]);
     const session = new ClientSession(id, cluster, release, 0);
-    this.sessions.push(session);
+    this.clients.push(session);
     this.ask(session, session.register());
     return session;
   }
@@ -106,12 +109,12 @@ export class Course {
 
   /** So many requests of random sessions, some in groups; pulses between them. */
   run(requests: number): void {
-    while (this.sessions.length < 4) this.join();
+    while (this.clients.length < 4) this.join();
     for (let count = 0; count < requests; count += 1) {
       const choice = this.random.below(12);
       if (choice === 0) this.replica.pulse();
-      else if (choice < 3) this.group(this.sessions.slice(0, 3));
-      else this.next(this.sessions[this.random.below(this.sessions.length)]!);
+      else if (choice < 3) this.group(this.clients.slice(0, 3));
+      else this.next(this.clients[this.random.below(this.clients.length)]!);
     }
   }
 
@@ -123,7 +126,7 @@ export class Course {
     executeRequest(this.replica.ledger, operation, body, 0n);
 
   finish(): void {
-    const { op } = this.replica;
-    this.checkers.finish([{ index: 0, commitMin: op, query: this.query }]);
+    const { query, sessions } = this;
+    this.checkers.finish([{ index: 0, commitMin: this.replica.op, query, sessions }]);
   }
 }

@@ -28,8 +28,10 @@ import {
   timestampDelta,
 } from "../../reference/operations.ts";
 import { hex } from "./prepare.ts";
+import type { SessionTable } from "./session-table.ts";
 
 const headerSize = 256;
+const replySlotSize = 256 * 1024;
 
 interface Entry {
   readonly session: number;
@@ -131,6 +133,25 @@ export class IdealReplica {
     this.parent = prepare.slice(0, 16);
     this.onExecuted(op, prepare);
     return replies;
+  }
+
+  /** Its sessions as replicas keep them. */
+  table(): SessionTable & { readonly entries: Entry[] } {
+    const entries = [...this.sessions.values()];
+    const names = [...this.sessions.keys()];
+    const bytes = new Uint8Array(entries.length * replySlotSize);
+    for (const [slot, { reply }] of entries.entries()) bytes.set(reply, slot * replySlotSize);
+    return {
+      entries,
+      count: entries.length,
+      replies: { bytes },
+      find: (words, at) => names.indexOf(hex(new Uint8Array(words.buffer), 4 * at)),
+      session: (slot) => entries[slot]!.session,
+      request: (slot) => entries[slot]!.request,
+      replyOp: (slot) => entries[slot]!.op,
+      replyKept: (slot) => entries[slot]!.query === null,
+      replyMissing: () => false,
+    };
   }
 
   /** Releases what has expired. */

@@ -17,8 +17,9 @@ export interface Session {
   readonly session: number;
   /** Number of the request executed last. */
   request: number;
-  /** Op of that request. */
+  /** Op of that request, and its checksum. */
   replyOp: number;
+  checksum: string;
   /** The op that pushed it out, or 0. */
   evictedBy: number;
 }
@@ -64,7 +65,8 @@ export class Sessions {
       this.fail(`op ${op} registers client ${client}, which has session ${before.session}`);
     }
     if (this.table.size === this.clientsMax) this.evict(op);
-    const session = { client, session: op, request: 0, replyOp: op, evictedBy: 0 };
+    const { checksum } = request;
+    const session = { client, session: op, request: 0, replyOp: op, checksum, evictedBy: 0 };
     this.table.set(client, session);
     this.latest.set(client, session);
   }
@@ -100,6 +102,7 @@ export class Sessions {
     }
     session.request = request.request;
     session.replyOp = op;
+    session.checksum = request.checksum;
   }
 
   /** Whether the client's session with this number is in the table. */

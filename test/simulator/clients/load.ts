@@ -109,6 +109,7 @@ class SimulatedLoad implements Load {
           index,
           commitMin: replica.commitMin,
           query: (operation: number, body: Uint8Array) => replica.query(operation, body),
+          sessions: replica.parts?.sessions ?? null,
         };
       }),
     );
