@@ -26,21 +26,38 @@ export function serve(
     if (logLevels.indexOf(level) <= levelMax) terminal.error(logLine(level, text));
   }
   return new Promise<number>((resolve, reject) => {
-    const server = new Server(options, {
-      onLog: log,
-      onListening(host, port) {
-        terminal.out(`listening on ${formatAddress({ host, port })}\n`);
-        onListening(port);
-      },
-      onStopped(error) {
-        endWatch();
-        if (error === null) resolve(0);
-        else reject(new CommandError(error));
-      },
-    });
+    function open(): Server {
+      return new Server(options, {
+        onLog: log,
+        onListening(host, port) {
+          terminal.out(`listening on ${formatAddress({ host, port })}\n`);
+          onListening(port);
+        },
+        onMoved() {
+          if (stopping) end(null);
+          else reopen();
+        },
+        onStopped: end,
+      });
+    }
+    function reopen(): void {
+      try {
+        server = open();
+      } catch (error) {
+        end(error instanceof Error ? error.message : String(error));
+      }
+    }
+    function end(error: string | null): void {
+      endWatch();
+      if (error === null) resolve(0);
+      else reject(new CommandError(error));
+    }
+    let stopping = false;
+    let server = open();
     const endWatch = watchForStop({
       stop(text) {
         log("info", text);
+        stopping = true;
         server.stop();
       },
       abort: (code) => process.exit(code),

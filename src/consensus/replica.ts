@@ -28,6 +28,7 @@ import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts"
 import { commitHeader } from "../wire/replica-headers.ts";
 import { Appender } from "./appender.ts";
 import { Backup, BackupVerdict } from "./backup.ts";
+import type { BlockRepair } from "./block-repair.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import { ClientPort } from "./client-port.ts";
 import type { ClientSessions } from "./client-sessions.ts";
@@ -106,6 +107,8 @@ export class Replica extends ReplicaState {
   /** The new primary's log is durable: it begins when that is repaired and executed. */
   private taking = false;
   private onReplayed: (() => void) | null = null;
+  /** In a cluster of several: brings and serves blocks and kept replies. */
+  private blocks: BlockRepair | null = null;
   /** The durable checkpoint as of the last tick. */
   private checkpointSeen = 0;
 
@@ -228,6 +231,11 @@ export class Replica extends ReplicaState {
     });
   }
 
+  /** Before the storage is opened. */
+  repairBlocksWith(blocks: BlockRepair): void {
+    this.blocks = blocks;
+  }
+
   // ── Start and stop ───────────────────────────────────────────────────────────────────────────
 
   /**
@@ -295,7 +303,8 @@ export class Replica extends ReplicaState {
   // ── Messages ─────────────────────────────────────────────────────────────────────────────────
 
   onMessage(message: Message, connection: Connection): void {
-    if (this.status === Status.recovering || this.status === Status.stopped) return;
+    if (this.status === Status.stopped || this.onBlockMessage(message)) return;
+    if (this.status === Status.recovering) return;
     switch (message.bytes[frame.at.command]) {
       case Command.request:
         this.onRequest(message, connection);
@@ -306,6 +315,28 @@ export class Replica extends ReplicaState {
       default:
         if (this.replicaCount > 1) this.onPeerMessage(message);
         else this.counters.dropped += 1;
+    }
+  }
+
+  /** Blocks and kept replies: asked for and answered in every status, from the composition on. */
+  private onBlockMessage(message: Message): boolean {
+    const { blocks } = this;
+    if (blocks === null) return false;
+    switch (message.bytes[frame.at.command]) {
+      case Command.getBlocks:
+        blocks.onGetBlocks(message);
+        return true;
+      case Command.block:
+        blocks.onBlock(message);
+        return true;
+      case Command.getReply:
+        blocks.onGetReply(message);
+        return true;
+      case Command.reply:
+        blocks.onReply(message);
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -562,7 +593,9 @@ export class Replica extends ReplicaState {
 
   /** Every 10 ms. */
   tick(): void {
-    if (this.status === Status.recovering || this.status === Status.stopped) return;
+    if (this.status === Status.stopped) return;
+    this.blocks?.tick();
+    if (this.status === Status.recovering) return;
     // What waited for a message or a read slot goes on.
     this.execution.drain();
     if (this.isNormalPrimary) this.primary.tick();

@@ -77,9 +77,9 @@ export interface ComposeOptions {
   readonly log: (text: string) => void;
   /**
    * The replica has moved to the cluster's checkpoint, durably: nothing of these parts is of use any
-   * more. Open the file anew, as after a crash. Without it the replica stops and says so.
+   * more. Open the file anew, as after a crash. Never called in a cluster of one.
    */
-  readonly onMoved?: () => void;
+  readonly onMoved: () => void;
   /** Something that no replica may go on after. */
   readonly onFatal: (text: string) => void;
 }
@@ -180,10 +180,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     quiesce: (onQuiet) => {
       quiesceAll([storage, checkpointer, replies, journal, superblock], onQuiet);
     },
-    onMoved:
-      options.onMoved ??
-      (() =>
-        onFatal("the replica has moved to a newer checkpoint of its cluster; start it again.")),
+    onMoved: options.onMoved,
     onFatal,
     bus,
     pool,
@@ -193,6 +190,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     requestSizeMax: messageSizeMax,
     grouping: options.grouping,
   });
+  if (blockRepair !== null) replica.repairBlocksWith(blockRepair);
   return {
     superblock,
     journal,

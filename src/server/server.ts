@@ -49,6 +49,11 @@ export interface ServerEvents {
   readonly onLog: (level: ServerLogLevel, text: string) => void;
   /** Clients can connect. */
   readonly onListening: (host: string, port: number) => void;
+  /**
+   * The end of this server, but not of the process: the replica has moved to a checkpoint of its
+   * cluster. Everything is closed; make another server with the same options.
+   */
+  readonly onMoved: () => void;
   /** The end: null after `stop`, otherwise one sentence that says why. */
   readonly onStopped: (error: string | null) => void;
 }
@@ -76,6 +81,8 @@ export class Server {
   private stopping = false;
   private stopped = false;
   private failed = false;
+  private opened = false;
+  private moved = false;
 
   /**
    * Begins to open the replica; what follows is told through `events`, never from inside.
@@ -177,11 +184,28 @@ export class Server {
       extend: gridGrowth(file.fd, gridAt, (run) => this.defer(run)),
       gridBlocksMax: Math.min(gridBlocksMax, Math.floor(Number.MAX_SAFE_INTEGER / blockSize)),
       log: (text) => this.events.onLog("info", text),
+      onMoved: () => this.move(),
       onFatal: (text) => this.fail(text),
     });
+    this.parts = parts;
+    // One of several may need the others to open: it talks to them before it serves anybody.
+    if (format.replicaCount > 1) {
+      this.listen(parts, (host, port) => {
+        this.open(parts, () => this.events.onListening(host, port));
+      });
+    } else {
+      this.open(parts, () => this.listen(parts, this.events.onListening));
+    }
+  }
+
+  private open(parts: ReplicaParts, onOpened: () => void): void {
     openReplica(parts, (error) => {
-      if (error !== null) this.fail(`'${options.path}': ${error}`);
-      else if (!this.stopping) this.findOwnAddress(parts);
+      if (error !== null) {
+        this.fail(`'${this.options.path}': ${error}`);
+      } else if (!this.stopping) {
+        this.opened = true;
+        onOpened();
+      }
     });
   }
 
@@ -216,13 +240,12 @@ export class Server {
     return null;
   }
 
-  private findOwnAddress(parts: ReplicaParts): void {
-    this.parts = parts;
+  private listen(parts: ReplicaParts, onListening: (host: string, port: number) => void): void {
     const { replica } = parts.replica;
     this.addresses.resolve(replica, (host, code) => {
       if (this.stopping) return;
       if (host !== null) {
-        this.serve(parts, host);
+        this.listenOn(parts, host, onListening);
         return;
       }
       const name = this.options.addresses[replica]!.host;
@@ -230,7 +253,11 @@ export class Server {
     });
   }
 
-  private serve(parts: ReplicaParts, host: string): void {
+  private listenOn(
+    parts: ReplicaParts,
+    host: string,
+    onListening: (host: string, port: number) => void,
+  ): void {
     const { replica, replicaCount } = parts.replica;
     const bus = this.bus!;
     let { port } = this.options.addresses[replica]!;
@@ -248,7 +275,7 @@ export class Server {
     }
     if (replicaCount > 1) bus.dialReplicas(this.addresses.list);
     this.io.timeout(this.tickCompletion, tickMs);
-    this.events.onListening(host, port);
+    onListening(host, port);
   }
 
   private onTick(): void {
@@ -269,13 +296,24 @@ export class Server {
   stop(): void {
     if (this.stopping) return;
     this.stopping = true;
-    const { parts } = this;
-    if (parts === null) {
+    const { parts, bus } = this;
+    if (parts === null || bus === null) {
       this.finish(null);
       return;
     }
     parts.replica.stop();
-    this.bus!.close(() => parts.journal.flush(() => this.finish(null)));
+    bus.close(() => {
+      if (this.opened) parts.journal.flush(() => this.finish(null));
+      else this.finish(null);
+    });
+  }
+
+  /** The superblock is another one now: closes everything, for the file to be opened anew. */
+  private move(): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    this.moved = true;
+    this.bus!.close(() => this.finish(null));
   }
 
   /**
@@ -300,7 +338,8 @@ export class Server {
     this.stopped = true;
     this.io.stop(() => {
       closeDataFile(this.file);
-      this.events.onStopped(error);
+      if (this.moved && error === null) this.events.onMoved();
+      else this.events.onStopped(error);
     });
   }
 }

@@ -159,6 +159,7 @@ export class ReplicaHost {
       extend: null,
       gridBlocksMax: Math.floor((memoryFileSize - gridAt) / (64 * 1024)),
       log: (text) => this.notes.push(text),
+      onMoved: () => this.onFatal("a cluster of one moved to another checkpoint"),
       onFatal: (text) => this.onFatal(text),
     });
     const { journal } = this.parts;

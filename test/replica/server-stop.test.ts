@@ -138,6 +138,7 @@ async function live(
       },
       {
         onLog: () => {},
+        onMoved: () => {},
         onListening: () => {
           life.listened = true;
           if (watch.failingWriteServing > 0) {

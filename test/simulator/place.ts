@@ -132,6 +132,11 @@ export class Place implements Receiver {
     this.turnEvent = new Turn(this);
   }
 
+  /** Its replica is there, and hears others; it may still be opening. */
+  private get running(): boolean {
+    return this.parts !== null;
+  }
+
   get paused(): boolean {
     return this.pausedUntilUs > this.owner.queue.nowUs;
   }
@@ -189,6 +194,7 @@ export class Place implements Receiver {
     });
     this.parts = parts;
     this.owner.onComposed(this, parts);
+    if (!this.tickEvent.queued) this.scheduleTick();
     openReplica(parts, (error) => {
       if (generation !== this.generation) return;
       if (error !== null) {
@@ -196,7 +202,6 @@ export class Place implements Receiver {
         return;
       }
       this.state = PlaceState.up;
-      if (!this.tickEvent.queued) this.scheduleTick();
       this.active();
       this.owner.onOpened(this);
     });
@@ -269,13 +274,13 @@ export class Place implements Receiver {
 
   /** The loop will turn. */
   private active(): void {
-    if (this.state !== PlaceState.up || this.turnEvent.queued) return;
+    if (!this.running || this.turnEvent.queued) return;
     this.owner.queue.schedule(this.turnEvent, this.options.turnUs);
   }
 
   /** Internal. */
   turn(): void {
-    if (this.state !== PlaceState.up || this.paused) return;
+    if (!this.running || this.paused) return;
     this.enter();
     this.parts!.replica.turn();
   }
@@ -286,7 +291,7 @@ export class Place implements Receiver {
 
   /** Internal. */
   tick(): void {
-    if (this.state !== PlaceState.up) return;
+    if (!this.running) return;
     this.scheduleTick();
     if (this.paused) return;
     this.enter();
@@ -297,7 +302,7 @@ export class Place implements Receiver {
   // ── Messages ─────────────────────────────────────────────────────────────────────────────────
 
   receive(packet: Packet): number {
-    if (this.state !== PlaceState.up) return 0;
+    if (!this.running) return 0;
     if (this.paused) return this.pausedUntilUs - this.owner.queue.nowUs;
     this.enter();
     const { cluster } = this.options.format;
