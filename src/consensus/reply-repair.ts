@@ -145,7 +145,7 @@ export class ReplyRepair {
   }
 
   onGetReply(message: Message): void {
-    const { sessions, pool, bus, replica, replicaCount } = this.options;
+    const { cluster, sessions, pool, bus, replica, replicaCount } = this.options;
     const { words } = message;
     const to = message.bytes[frame.at.replica]!;
     if (to >= replicaCount || to === replica) return;
@@ -162,7 +162,11 @@ export class ReplyRepair {
     if (reply === null) return;
     const from = slot * replySlotSize;
     reply.bytes.set(sessions.replies.bytes.subarray(from, from + size), 0);
-    if (bus.sendToReplica(to, reply)) this.counters.served += 1;
+    // While this replica opens, its own kept replies are still on their way from the file.
+    const here = checkReply(reply, 0, cluster) === Fault.none;
+    if (here && sessions.headerMatches(slot, reply.words) && bus.sendToReplica(to, reply)) {
+      this.counters.served += 1;
+    }
     pool.unref(reply);
   }
 }
