@@ -81,6 +81,8 @@ export class IdealReplica {
     if (message[frame.at.command] === Command.pingClient) return this.pong(message);
     const client = hex(message, requestHeader.at.client);
     const view = new DataView(message.buffer, message.byteOffset, message.length);
+    if (view.getUint32(frame.at.view, true) > this.view) return null;
+    if (view.getBigUint64(requestHeader.at.timestamp, true) !== 0n) return null;
     const reason = this.offence(message, view);
     if (reason !== 0) return this.eviction(message, reason);
     const entry = this.sessions.get(client);

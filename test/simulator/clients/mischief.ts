@@ -9,6 +9,8 @@
  * How much of it there is each seed draws anew.
  */
 import type { Prng } from "../../../src/core/prng.ts";
+import { resealHeader } from "../../../src/wire/build.ts";
+import { frame, requestHeader } from "../../../src/wire/header.ts";
 import { releaseNumber } from "../../../src/wire/release.ts";
 import { encodeMultiBatch } from "../../reference/codec.ts";
 import { Operation } from "../../reference/operations.ts";
@@ -65,7 +67,7 @@ export function stray(session: ClientSession, random: Prng): Uint8Array | null {
   const build = (request: number, of: number, parent: Uint32Array): Uint8Array =>
     session.build(operation, body, request, of, parent);
   const foreign = session.context.map((word) => word ^ random.u32());
-  switch (random.below(5)) {
+  switch (random.below(7)) {
     case 0:
       return build(number + random.range(3, 1000), session.session, session.context);
     case 1:
@@ -75,11 +77,28 @@ export function stray(session: ClientSession, random: Prng): Uint8Array | null {
     case 3:
       // Answered long ago, with another body and so another checksum.
       return number === 0 ? null : build(number, session.session, foreign);
-    default:
+    case 4:
       return session.build(Operation.noop, noBody, number + 1, session.session, noParent);
+    case 5:
+      // As good as the next request, but for a timestamp of its own.
+      return withWord(build(number + 1, session.session, session.context), timestampWord, 1);
+    default:
+      // … or for a view that no replica has come to.
+      return withWord(build(number + 1, session.session, session.context), viewWord, 2 ** 31);
   }
 }
 
+const timestampWord = requestHeader.word.timestamp;
+const viewWord = frame.word.view;
+
+function withWord(request: Uint8Array, word: number, value: number): Uint8Array {
+  new Uint32Array(request.buffer)[word] = value;
+  resealHeader(request, 0);
+  return request;
+}
+
+/** The protocol has it; no replica serves it. */
+const operationReconfigure = 3;
 const noBody = new Uint8Array(0);
 
 export interface Offence {
@@ -98,7 +117,7 @@ export function offence(session: ClientSession, random: Prng): Offence {
     const request = session.build(operation, body, number + 1, session.session, context, of);
     return { request, reason };
   };
-  switch (random.below(7)) {
+  switch (random.below(8)) {
     case 0:
       return build(2, Operation.lookupAccounts, lookup, releaseNumber(0, 15, 6));
     case 1:
@@ -108,6 +127,8 @@ export function offence(session: ClientSession, random: Prng): Offence {
     case 3:
       // The pulse's number in the state machine, which only replicas use.
       return build(4, 128, noBody);
+    case 7:
+      return build(4, operationReconfigure, new Uint8Array(256));
     case 4:
       // Not whole events.
       return build(5, Operation.createTransfers, lookup);
