@@ -43,7 +43,7 @@ const gatherAboveInFlight = 2;
 /** Ticks without a prepare after which the clock alone may call for a pulse: 100 ms. */
 const pulseTicks = 10;
 
-/** Ticks without any acknowledgement after which a primary lets another one try: 10 s. */
+/** Ticks without an executed op, while one waits, after which a primary lets another try: 10 s. */
 const abdicateTicks = 1000;
 
 export interface PrimaryOptions {
@@ -77,7 +77,8 @@ export class Primary {
   /** Clients with a request in the queue or the pipeline. */
   private readonly clientsInFlight: U128Map;
   private ticksSincePrepare = 0;
-  private ticksSinceAck = 0;
+  private ticksStuck = 0;
+  private executedThen = 0;
   private pulseInFlight = false;
   private readonly wall = new Uint32Array(2);
   private readonly fields;
@@ -155,7 +156,7 @@ export class Primary {
       this.noteClients(message);
     }
     this.ticksSincePrepare = 0;
-    this.ticksSinceAck = 0;
+    this.ticksStuck = 0;
     this.heartbeat.start();
     this.repeat.start();
     this.advanceCommit();
@@ -281,10 +282,7 @@ export class Primary {
     const op = state.op + 1;
     state.adoptHead(op, message.words, 0);
     this.ticksSincePrepare = 0;
-    if (this.pipeline.length === 0) {
-      this.ticksSinceAck = 0;
-      this.repeat.start();
-    }
+    if (this.pipeline.length === 0) this.repeat.start();
     this.counters.prepares += 1;
     this.pipeline.push(op, message.words, frame.word.checksum);
     this.options.cache.put(op, message, state.commitMin);
@@ -304,7 +302,6 @@ export class Primary {
     if (words[frame.word.view] !== this.state.view) return;
     const from = message.bytes[frame.at.replica]!;
     const op = u64ReadNumber(words, prepareOkHeader.word.op);
-    this.ticksSinceAck = 0;
     this.acknowledge(op, words, prepareOkHeader.word.prepareChecksum, from);
   }
 
@@ -351,10 +348,12 @@ export class Primary {
 
   private tickProgress(): boolean {
     const clockKnown = this.options.wallNs(this.wall, 0);
-    if (this.pipeline.length === 0 && clockKnown) this.ticksSinceAck = 0;
-    else this.ticksSinceAck += 1;
-    if (this.ticksSinceAck < abdicateTicks) return false;
-    if (this.ticksSinceAck % abdicateTicks === 0) this.options.onAbdicate();
+    const { commitMin } = this.state;
+    const moves = this.pipeline.length === 0 || commitMin !== this.executedThen;
+    this.executedThen = commitMin;
+    this.ticksStuck = moves && clockKnown ? 0 : this.ticksStuck + 1;
+    if (this.ticksStuck < abdicateTicks) return false;
+    if (this.ticksStuck % abdicateTicks === 0) this.options.onAbdicate();
     return true;
   }
 

@@ -80,6 +80,9 @@ export interface ReplicaOptions extends ReplicaIdentity {
   readonly onFatal: (text: string) => void;
 }
 
+/** A replica that has waited so long for a block, opening, asks for a newer checkpoint: 5 s. */
+const blocksStuckTicks = 500;
+
 /** A backup that hears nothing of its primary for so many ticks votes to leave its view. */
 const silenceTicks = 50;
 
@@ -304,7 +307,11 @@ export class Replica extends ReplicaState {
 
   onMessage(message: Message, connection: Connection): void {
     if (this.status === Status.stopped || this.onBlockMessage(message)) return;
-    if (this.status === Status.recovering) return;
+    if (this.status === Status.recovering) {
+      const tells = this.blocksStuck && message.bytes[frame.at.command] === Command.view;
+      if (tells) this.stateSync.beginOpening(message);
+      return;
+    }
     switch (message.bytes[frame.at.command]) {
       case Command.request:
         this.onRequest(message, connection);
@@ -316,6 +323,11 @@ export class Replica extends ReplicaState {
         if (this.replicaCount > 1) this.onPeerMessage(message);
         else this.counters.dropped += 1;
     }
+  }
+
+  /** While it opens, no peer has had a block that is missing, for long. */
+  private get blocksStuck(): boolean {
+    return this.blocks !== null && this.blocks.stuckTicks >= blocksStuckTicks;
   }
 
   /** Blocks and kept replies: asked for and answered in every status, from the composition on. */
@@ -595,7 +607,10 @@ export class Replica extends ReplicaState {
   tick(): void {
     if (this.status === Status.stopped) return;
     this.blocks?.tick();
-    if (this.status === Status.recovering) return;
+    if (this.status === Status.recovering) {
+      if (this.blocksStuck) this.viewChange.tickOpening();
+      return;
+    }
     // What waited for a message or a read slot goes on.
     this.execution.drain();
     if (this.isNormalPrimary) this.primary.tick();

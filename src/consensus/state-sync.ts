@@ -71,12 +71,30 @@ export class StateSync {
     const op = u64ReadNumber(words, viewHeader.word.op);
     const overwritten = op - state.journal.slotCount >= state.commitMin;
     if (!overwritten && this.ticksStuck < stuckTicks) return false;
+    return this.move(view, checkpointOp);
+  }
+
+  /**
+   * While the replica opens: what it misses of its own checkpoint nobody has any more, perhaps.
+   * @returns true when the move to the checkpoint of this `view` has begun.
+   */
+  beginOpening(view: Message): boolean {
+    const { superblock } = this.state;
+    const { words } = view;
+    const number = words[frame.word.view]!;
+    const checkpointOp = u64ReadNumber(words, viewHeader.word.checkpointOp);
+    if (checkpointOp <= superblock.checkpointOp || number < superblock.view) return false;
+    if (view.bytes[frame.at.replica] !== this.state.primaryOf(number)) return false;
+    return this.move(view, checkpointOp);
+  }
+
+  private move(view: Message, checkpointOp: number): boolean {
+    const { state } = this;
+    const { words } = view;
     const format = state.superblock.formatOptions;
     if (checkpointStateOp(words, stateWord) !== checkpointOp) return false;
     if (checkpointStateFault(view, stateWord * 4, format) !== null) return false;
-    this.options.log(
-      `moving from op ${state.commitMin} to the cluster's checkpoint ${checkpointOp}`,
-    );
+    this.options.log(`moving to the cluster's checkpoint ${checkpointOp}`);
     state.status = Status.stopped;
     const bodyAt = viewBodyHeaderAt(0);
     const count = (words[frame.word.size]! / 4 - bodyAt) / headerWords;

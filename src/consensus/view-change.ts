@@ -486,6 +486,12 @@ export class ViewChange {
     }
   }
 
+  /** While the replica opens and can not: asks whoever is primary for the cluster's checkpoint. */
+  tickOpening(): void {
+    if (!this.askTimer.running) this.askTimer.start();
+    if (this.askTimer.tick()) this.askForHead();
+  }
+
   tick(): void {
     const { state } = this;
     if (this.ticksToNotice > 0) this.ticksToNotice -= 1;
