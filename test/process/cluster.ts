@@ -5,8 +5,11 @@ import { format, ServerProcess, temporaryFolder } from "./server.ts";
 
 const waitLimitMs = 60_000;
 
-/** Ports that nothing listened on a moment ago. */
-export async function freePorts(count: number): Promise<number[]> {
+/**
+ * Ports that nothing listened on a moment ago.
+ * @param port - Insists on this one; rejects when it is taken.
+ */
+export async function freePorts(count: number, port = 0): Promise<number[]> {
   const servers = await Promise.all(
     Array.from(
       { length: count },
@@ -14,7 +17,7 @@ export async function freePorts(count: number): Promise<number[]> {
         new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
           const server = createServer();
           server.on("error", reject);
-          server.listen(0, "127.0.0.1", () => resolve(server));
+          server.listen(port, "127.0.0.1", () => resolve(server));
         }),
     ),
   );
