@@ -18,6 +18,7 @@ import { skewUsMax } from "./clock.ts";
 import type { Callbacks, EventQueue } from "./event-queue.ts";
 import type { Network } from "./network.ts";
 import { type Place, PlaceState } from "./place.ts";
+import type { Sockets } from "./sockets.ts";
 import { exponential } from "./streams.ts";
 import type { FaultOptions } from "./swarm.ts";
 import { type Counts, Kind, type Trace } from "./trace.ts";
@@ -26,6 +27,7 @@ export interface FaultsOwner {
   readonly queue: EventQueue;
   readonly callbacks: Callbacks;
   readonly network: Network;
+  readonly sockets: Sockets | null;
   readonly trace: Trace;
   readonly counts: Counts;
   readonly places: readonly Place[];
@@ -78,6 +80,8 @@ export class Faults {
     this.repeat(options.superblockUs, () => this.damageSuperblock());
     this.repeat(options.diskErrorUs, () => this.failDisk());
     this.repeat(options.diskFullUs, () => this.fillDisk());
+    if (this.owner.sockets !== null)
+      this.repeat(options.resetUs, () => this.owner.sockets!.resetSome());
   }
 
   stop(): void {

@@ -237,6 +237,22 @@ export class Network {
     }
   }
 
+  // ── For byte streams ─────────────────────────────────────────────────────────────────────────
+
+  /** From now to the arrival of a segment; what is lost on the way is sent again a little later. */
+  streamDelayUs(from: number, to: number): number {
+    const { delayMinUs, delayMeanUs, loss } = this.options;
+    let delay = delayMinUs + exponential(this.random, delayMeanUs);
+    if (this.happens(loss)) delay += 200_000;
+    const clogged = this.cloggedUntil[from * this.ends + to]!;
+    return Math.max(delay, clogged - this.queue.nowUs);
+  }
+
+  /** Whether a bit of so many bytes is changed on the way, unnoticed by the kernels. */
+  damagesStream(_bytes: number): boolean {
+    return this.happens(this.options.corruption);
+  }
+
   isCut(from: number, to: number): boolean {
     return this.cut[from * this.ends + to] === 1;
   }

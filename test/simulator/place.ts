@@ -11,13 +11,13 @@
  * packets with their connections, callbacks by `generation`.
  */
 import { openReplica, type ReplicaParts } from "../../src/consensus/open-replica.ts";
+import type { Replica } from "../../src/consensus/replica.ts";
 import type { ReplicaBus } from "../../src/consensus/replica-bus.ts";
 import { assert } from "../../src/core/assert.ts";
-import { headerSize, tickMs } from "../../src/core/limits.ts";
-import { u128Copy, u128Equal } from "../../src/core/u128.ts";
-import type { Connection } from "../../src/io/connection.ts";
-import { type Completion, Errno } from "../../src/io/io.ts";
-import { type Message, smallMessageSize } from "../../src/io/message-pool.ts";
+import { tickMs } from "../../src/core/limits.ts";
+import { type Completion, Errno, type IoBuffer } from "../../src/io/io.ts";
+import { MessageBus } from "../../src/io/message-bus.ts";
+import type { Message, MessagePool } from "../../src/io/message-pool.ts";
 import {
   type ChecksumImplementation,
   useChecksumImplementation,
@@ -25,20 +25,14 @@ import {
 import { composeReplica, type MemoryOptions } from "../../src/server/compose.ts";
 import { DataFileLayout, type FormatOptions } from "../../src/wal/data-file.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
-import {
-  checkBody,
-  checkFrame,
-  FrameVerdict,
-  HeaderRule,
-  headerRule,
-} from "../../src/wire/frame-check.ts";
-import { Command, frame, pingClientHeader, requestHeader } from "../../src/wire/header.ts";
 import { ownRelease } from "../../src/wire/release.ts";
 import type { ReplicaClock } from "./clock.ts";
 import { DiskIo, type SimulatedDisk } from "./disk.ts";
 import { type Callbacks, type EventQueue, SimulatedEvent } from "./event-queue.ts";
 import type { PlaceMemory } from "./memory.ts";
 import type { Network, Packet, Receiver } from "./network.ts";
+import { largeReserve, PacketBus, smallReserve } from "./packet-bus.ts";
+import { hostOf, portOf, type SocketHost, type Sockets } from "./sockets.ts";
 
 export const PlaceState = { down: 0, opening: 1, up: 2 } as const;
 
@@ -57,10 +51,16 @@ export interface PlaceOwner {
   readonly queue: EventQueue;
   readonly callbacks: Callbacks;
   readonly network: Network;
+  /** Byte streams under the real message bus; null: packets. */
+  readonly sockets: Sockets | null;
   /** Replicas and standbys: network ends from here on are clients. */
   readonly replicaTotal: number;
   onComposed(place: Place, parts: ReplicaParts): void;
   onOpened(place: Place): void;
+  /** The real bus has delivered a message. */
+  onDelivered(place: Place, message: Message): void;
+  /** The real bus has closed a connection over what arrived on it. */
+  onBusLog(place: Place, text: string): void;
   /** Its superblock has moved to a checkpoint of the cluster's: it is to be opened anew. */
   onMoved(place: Place): void;
   /** The process cannot go on. */
@@ -69,27 +69,12 @@ export interface PlaceOwner {
   fail(reason: string): never;
 }
 
-/** A connection as the replica holds it: only good for answering on it. */
-interface ClientConnection {
-  readonly end: number;
-  /** The client that was heard on it last. */
-  readonly client: Uint32Array;
-  known: boolean;
-}
-
-/** A packet for which there is no free message comes again after this time. Microseconds. */
-const noMessageUs = 500;
-
-/** Messages that receiving from clients leaves to the replica and its peers. */
-const smallReserve = 8;
-const largeReserve = 1;
-
 /** Growing the file takes so long. Microseconds. */
 const extendUs = 200;
 
 let checksumInUse: ChecksumImplementation | null = null;
 
-export class Place implements Receiver {
+export class Place implements Receiver, SocketHost {
   state: number = PlaceState.down;
   /** Until then nothing runs. */
   pausedUntilUs = 0;
@@ -105,7 +90,8 @@ export class Place implements Receiver {
   diskFull = false;
   readonly name: string;
 
-  private readonly connections: ClientConnection[] = [];
+  private packetBus: PacketBus | null = null;
+  private messageBus: MessageBus | null = null;
   private readonly held: Completion[] = [];
   private readonly tickEvent: Tick;
   private readonly turnEvent: Turn;
@@ -121,13 +107,8 @@ export class Place implements Receiver {
     readonly clock: ReplicaClock,
     private readonly memory: PlaceMemory,
     private readonly owner: PlaceOwner,
-    clients: number,
   ) {
     this.name = standby ? `s${index}` : `r${index}`;
-    for (let client = 0; client < clients; client += 1) {
-      const end = owner.replicaTotal + client;
-      this.connections.push({ end, client: new Uint32Array(4), known: false });
-    }
     this.tickEvent = new Tick(this);
     this.turnEvent = new Turn(this);
   }
@@ -174,7 +155,7 @@ export class Place implements Receiver {
       fileSize: Math.max(gridAt, this.fileBytes),
       time: this.clock,
       superblock,
-      createBus: () => this.createBus(),
+      createBus: (pool, replica) => this.createBus(pool, replica, superblock.sequence),
       memory: options.memory,
       grouping: options.grouping,
       allocateWords: (count) => this.memory.allocateWords(count),
@@ -195,6 +176,8 @@ export class Place implements Receiver {
     this.parts = parts;
     this.owner.onComposed(this, parts);
     if (!this.tickEvent.queued) this.scheduleTick();
+    // One of several may need the others to open.
+    if (options.format.replicaCount > 1) this.listen();
     openReplica(parts, (error) => {
       if (generation !== this.generation) return;
       if (error !== null) {
@@ -202,6 +185,7 @@ export class Place implements Receiver {
         return;
       }
       this.state = PlaceState.up;
+      if (options.format.replicaCount === 1) this.listen();
       this.active();
       this.owner.onOpened(this);
     });
@@ -223,11 +207,13 @@ export class Place implements Receiver {
     this.disk.crash(power);
     this.held.length = 0;
     this.parts = null;
-    for (const connection of this.connections) connection.known = false;
-    const { network } = this.owner;
+    this.packetBus = null;
+    this.messageBus = null;
+    const { network, sockets } = this.owner;
     for (let end = 0; end < network.ends; end += 1) {
       if (end !== this.index) network.breakConnection(this.index, end);
     }
+    sockets?.hostDown(this.index, power);
     this.memory.release();
   }
 
@@ -258,9 +244,17 @@ export class Place implements Receiver {
     if (useChecksumImplementation(checksum)) checksumInUse = checksum;
   }
 
+  get end(): number {
+    return this.index;
+  }
+
+  allocate(sizeBytes: number): IoBuffer {
+    return this.memory.allocate(sizeBytes);
+  }
+
   // ── Events ───────────────────────────────────────────────────────────────────────────────────
 
-  /** A disk operation has ended. */
+  /** An operation of the disk or of a socket has ended. */
   complete(completion: Completion): void {
     if (this.paused) {
       this.held.push(completion);
@@ -296,6 +290,7 @@ export class Place implements Receiver {
     if (this.paused) return;
     this.enter();
     this.parts!.replica.tick();
+    this.messageBus?.tick();
     this.active();
   }
 
@@ -305,83 +300,57 @@ export class Place implements Receiver {
     if (!this.running) return 0;
     if (this.paused) return this.pausedUntilUs - this.owner.queue.nowUs;
     this.enter();
-    const { cluster } = this.options.format;
-    const sound =
-      checkFrame(packet.bytes, packet.words, 0, cluster) === FrameVerdict.ok &&
-      packet.words[frame.word.size] === packet.size &&
-      checkBody(packet.bytes, 0, packet.size);
-    if (!sound) {
-      if (!packet.corrupted) this.owner.fail(`${this.name} was sent a message that is not sound`);
-      // As the bus does: the stream cannot be trusted any more.
-      this.breakConnection(packet.from);
-      return 0;
-    }
-    if (packet.corrupted) this.owner.fail("a damaged message passed the checks");
-    const fromClient = packet.from >= this.owner.replicaTotal;
-    if (fromClient) this.identify(packet);
-    if (headerRule(packet.bytes, packet.words, 0) !== HeaderRule.ok) return 0;
-    const { pool, replica } = this.parts!;
-    const reserve = packet.size > smallMessageSize ? largeReserve : smallReserve;
-    const message = pool.get(packet.size, fromClient ? reserve : 0);
-    if (message === null) return noMessageUs;
-    if (packet.size <= 512) {
-      for (let word = 0; word * 4 < packet.size; word += 1) {
-        message.words[word] = packet.words[word]!;
-      }
-    } else {
-      message.bytes.set(packet.bytes.subarray(0, packet.size));
-    }
-    const connection = fromClient
-      ? this.connections[packet.from - this.owner.replicaTotal]!
-      : noConnection;
-    const { generation } = this;
-    replica.onMessage(message, connection as unknown as Connection);
-    if (generation !== this.generation) return 0;
-    pool.unref(message);
+    const againUs = this.packetBus!.receive(packet);
     this.active();
-    return 0;
+    return againUs;
   }
 
-  private identify(packet: Packet): void {
-    const command = packet.bytes[frame.at.command];
-    const connection = this.connections[packet.from - this.owner.replicaTotal]!;
-    let at = 0;
-    if (command === Command.request) at = requestHeader.word.client;
-    else if (command === Command.pingClient) at = pingClientHeader.word.client;
-    else return;
-    u128Copy(connection.client, 0, packet.words, at);
-    connection.known = true;
-  }
-
-  /** The connection to another end breaks, and is made again when something is sent. */
+  /** The connection to another end breaks. */
   breakConnection(end: number): void {
-    this.owner.network.breakConnection(this.index, end);
-    const client = end - this.owner.replicaTotal;
-    if (client >= 0) this.connections[client]!.known = false;
+    this.packetBus?.breakConnection(end);
   }
 
-  private createBus(): ReplicaBus {
-    const { network } = this.owner;
-    const send = (end: number, message: Message): boolean =>
-      network.send(this.index, end, message.bytes, message.words[frame.word.size]!);
-    return {
-      sendToReplica: (replica, message) => {
-        assert(replica !== this.index, "a replica does not send to itself");
-        return send(replica, message);
+  private createBus(pool: MessagePool, replica: () => Replica, seed: number): ReplicaBus {
+    const { owner } = this;
+    const { cluster, clientsMax } = this.options.format;
+    if (owner.sockets === null) {
+      const { network, replicaTotal } = owner;
+      const fail = (reason: string): never => owner.fail(reason);
+      const end = this.index;
+      this.packetBus = new PacketBus({ network, end, replicaTotal, cluster, pool, replica, fail });
+      return this.packetBus;
+    }
+    const handler = {
+      onMessage: (message: Message, connection: Parameters<Replica["onMessage"]>[1]) => {
+        owner.onDelivered(this, message);
+        replica().onMessage(message, connection);
       },
-      sendToClient: (words, at, message) => {
-        for (const connection of this.connections) {
-          if (!connection.known || !u128Equal(connection.client, 0, words, at)) continue;
-          return send(connection.end, message);
-        }
-        return false;
-      },
-      sendOn: (connection, message) => {
-        const { end, known } = connection as unknown as ClientConnection;
-        return known && send(end, message);
-      },
-      relieve: () => {},
     };
+    this.messageBus = new MessageBus(owner.sockets.open(this), pool, handler, {
+      cluster,
+      replica: this.index,
+      replicaCount: owner.replicaTotal,
+      connectionsMax: clientsMax + 4,
+      largeReceivesMax: 2,
+      smallReserve,
+      largeReserve,
+      seed,
+      log: (_level, text) => owner.onBusLog(this, text),
+    });
+    return this.messageBus;
+  }
+
+  private listen(): void {
+    const bus = this.messageBus;
+    if (bus === null) return;
+    bus.listen(hostOf(this.index), portOf(this.index));
+    const { replicaTotal } = this.owner;
+    if (replicaTotal === 1) return;
+    const addresses = Array.from({ length: replicaTotal }, (_, index) => ({
+      host: hostOf(index),
+      port: portOf(index),
+    }));
+    bus.dialReplicas(addresses);
   }
 
   /** The durable id of the latest checkpoint. Valid until the next call. */
@@ -390,8 +359,6 @@ export class Place implements Receiver {
     return this.scratch;
   }
 }
-
-const noConnection: ClientConnection = { end: -1, client: new Uint32Array(4), known: false };
 
 class Tick extends SimulatedEvent {
   constructor(private readonly place: Place) {
@@ -410,5 +377,3 @@ class Turn extends SimulatedEvent {
     this.place.turn();
   }
 }
-
-assert(headerSize <= 512, "headers are copied word by word");

@@ -11,6 +11,7 @@ import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
 import { quorumsFor } from "../../src/consensus/quorums.ts";
 import { assert } from "../../src/core/assert.ts";
 import type { Prng } from "../../src/core/prng.ts";
+import type { Message } from "../../src/io/message-pool.ts";
 import { DataFileLayout, type FormatOptions } from "../../src/wal/data-file.ts";
 import {
   checkBody,
@@ -19,9 +20,10 @@ import {
   HeaderRule,
   headerRule,
 } from "../../src/wire/frame-check.ts";
-import { frame } from "../../src/wire/header.ts";
+import { Command, frame } from "../../src/wire/header.ts";
 import { Atlas } from "./atlas.ts";
 import type { Canary } from "./canaries/canary.ts";
+import { ClientStreams } from "./client-stream.ts";
 import { ReplicaClock } from "./clock.ts";
 import { type DiskHost, SimulatedDisk } from "./disk.ts";
 import { Callbacks, EventQueue } from "./event-queue.ts";
@@ -33,6 +35,7 @@ import { Network, type Packet, type Receiver } from "./network.ts";
 import { observe } from "./observe.ts";
 import { Place, type PlaceOwner, PlaceState } from "./place.ts";
 import { SectorPool } from "./sector-pool.ts";
+import { Sockets } from "./sockets.ts";
 import { StateQuery } from "./state-query.ts";
 import { Stream, stream } from "./streams.ts";
 import { drawSwarm, type Swarm, type SwarmOverrides } from "./swarm.ts";
@@ -92,6 +95,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   readonly callbacks = new Callbacks(this.queue);
   readonly trace: Trace;
   readonly network: Network;
+  readonly sockets: Sockets | null;
   readonly counts: Counts = {};
   readonly places: Place[] = [];
   readonly atlas: Atlas;
@@ -100,7 +104,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   private readonly load: Load;
   private readonly faults: Faults;
   private readonly canary: Canary | null;
-  private readonly streams = new Map<string, Prng>();
+  private readonly randoms = new Map<string, Prng>();
+  /** Of the clients, over byte streams. */
+  private readonly streams: ClientStreams[] = [];
   private readonly faultRandom: Prng;
   private phase: number = Phase.safety;
   private core: number[] = [];
@@ -144,6 +150,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       ends,
     );
     this.network.onArrival = (packet) => this.onArrival(packet);
+    this.sockets = swarm.streams
+      ? new Sockets(this.queue, this.network, this.random(Stream.socket))
+      : null;
     for (let index = 0; index < this.replicaTotal; index += 1) {
       const place = this.createPlace(index, gridAt + gridRoom);
       this.places.push(place);
@@ -152,8 +161,21 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     for (let client = 0; client < this.options.clients; client += 1) {
       receivers.push({ receive: (packet) => this.receiveAtClient(client, packet) });
     }
+    if (this.sockets !== null) this.connectClients(this.sockets);
     this.faults = new Faults(this, swarm.faults, this.faultRandom);
     this.load = options.createLoad(this);
+  }
+
+  private connectClients(sockets: Sockets): void {
+    for (let client = 0; client < this.options.clients; client += 1) {
+      const end = this.replicaTotal + client;
+      const owner = {
+        onFrame: (replica: number, bytes: Uint8Array, words: Uint32Array, size: number) =>
+          this.onFrameAtClient(client, replica, bytes, words, size),
+        onBroken: (replica: number) => this.load.onDisconnect(client, replica),
+      };
+      this.streams.push(new ClientStreams(end, sockets, this.replicaTotal, this.cluster, owner));
+    }
   }
 
   private formatOf(replica: number): FormatOptions {
@@ -185,8 +207,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const options = { ...drawn, format, fileSize };
     const standby = index >= this.replicaCount;
     const placeMemory = new PlaceMemory(memory);
-    const { clients } = this.options;
-    return new Place(index, standby, options, disk, clock, placeMemory, this, clients);
+    return new Place(index, standby, options, disk, clock, placeMemory, this);
   }
 
   // ── The course of a seed ─────────────────────────────────────────────────────────────────────
@@ -215,6 +236,10 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       "messages doubled": counters.duplicated,
       "messages damaged": counters.corrupted,
     });
+    if (this.sockets !== null) {
+      const { connections, resets, refused } = this.sockets.counters;
+      addCounts(this.counts, { connections, resets, refused });
+    }
     addCounts(this.counts, this.load.figures);
     return {
       digest: this.trace.digest(),
@@ -456,12 +481,21 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   // ── The network's ends ───────────────────────────────────────────────────────────────────────
 
   private onArrival(packet: Packet): void {
-    const words = packet.words;
-    this.trace.record(Kind.deliver, packet.from * 256 + packet.to, packet.size, words[0]!);
+    this.recordDelivery(packet.from, packet.to, packet.bytes, packet.words, packet.size);
+  }
+
+  private recordDelivery(
+    from: number,
+    to: number,
+    bytes: Uint8Array,
+    words: Uint32Array,
+    size: number,
+  ): void {
+    this.trace.record(Kind.deliver, from * 256 + to, size, words[0]!);
     if (!this.trace.logging) return;
-    const damaged = packet.corrupted ? " damaged" : "";
-    const what = `command ${packet.bytes[frame.at.command]} of ${packet.size} bytes${damaged}`;
-    this.trace.log(this.endName(packet.to), "receive", `${what} from ${this.endName(packet.from)}`);
+    const what = `${commandName(bytes[frame.at.command]!)} of ${size} bytes`;
+    const sender = from === 255 ? "" : ` from ${this.endName(from)}`;
+    this.trace.log(this.endName(to), "receive", `${what}${sender}`);
   }
 
   private endName(end: number): string {
@@ -487,6 +521,37 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     return 0;
   }
 
+  /** The same over byte streams. @returns false when the connection is to be closed. */
+  private onFrameAtClient(
+    client: number,
+    replica: number,
+    bytes: Uint8Array,
+    words: Uint32Array,
+    size: number,
+  ): boolean {
+    if (size === 0) {
+      if (this.swarm.network.corruption > 0) return false;
+      this.fail(`${this.endName(replica)} sent a client a message that is not sound`);
+    }
+    if (headerRule(bytes, words, 0) !== HeaderRule.ok) {
+      this.fail(`${this.endName(replica)} sent a client what breaks the rules of headers`);
+    }
+    this.recordDelivery(replica, this.replicaTotal + client, bytes, words, size);
+    this.load.onMessage(client, replica, bytes.subarray(0, size));
+    return true;
+  }
+
+  onDelivered(place: Place, message: Message): void {
+    this.recordDelivery(255, place.index, message.bytes, message.words, message.size);
+  }
+
+  onBusLog(place: Place, text: string): void {
+    if (this.trace.logging) this.trace.log(place.name, "bus", text);
+    if (/checksum/.test(text) && this.swarm.network.corruption === 0) {
+      this.fail(`${place.name}: ${text}`);
+    }
+  }
+
   // ── World ────────────────────────────────────────────────────────────────────────────────────
 
   get nowUs(): number {
@@ -494,10 +559,10 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   }
 
   random(name: string): Prng {
-    let random = this.streams.get(name);
+    let random = this.randoms.get(name);
     if (random === undefined) {
       random = stream(this.seed, name);
-      this.streams.set(name, random);
+      this.randoms.set(name, random);
     }
     return random;
   }
@@ -507,7 +572,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   }
 
   sendToReplica(client: number, replica: number, message: Uint8Array): void {
-    this.network.send(this.replicaTotal + client, replica, message, message.length);
+    const stream = this.streams[client];
+    if (stream !== undefined) stream.send(replica, message);
+    else this.network.send(this.replicaTotal + client, replica, message, message.length);
   }
 
   note(who: string | Place, event: string, detail?: string | (() => string)): void {
@@ -528,6 +595,14 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   replica(index: number): ReplicaView {
     return new View(this.places[index]!, this);
   }
+}
+
+const commandNames = new Map<number, string>(
+  Object.entries(Command).map(([name, number]) => [number, name]),
+);
+
+function commandName(command: number): string {
+  return commandNames.get(command) ?? `command ${command}`;
 }
 
 const executedChecksum = new Uint8Array(4);

@@ -40,6 +40,8 @@ export interface FaultOptions {
   readonly superblockUs: number;
   readonly diskErrorUs: number;
   readonly diskFullUs: number;
+  /** Connections are reset, where there are byte streams. */
+  readonly resetUs: number;
 }
 
 export interface ReplicaOptions {
@@ -62,6 +64,8 @@ export interface Swarm {
   /** The safety phase takes at most so long. Microseconds. */
   readonly safetyUs: number;
   readonly network: NetworkOptions;
+  /** The real message bus over simulated byte streams, instead of packets. */
+  readonly streams: boolean;
   readonly faults: FaultOptions;
   readonly replicas: readonly ReplicaOptions[];
 }
@@ -71,6 +75,7 @@ export interface SwarmOverrides {
   readonly standbys?: number;
   /** No faults at all. */
   readonly calm?: boolean;
+  readonly streams?: boolean;
   /** Kinds that are left out, by the names of `faultNames`; everything else is drawn as ever. */
   readonly without?: readonly string[];
 }
@@ -91,6 +96,7 @@ export const faultNames = {
   superblock: "superblockUs",
   "disk-error": "diskErrorUs",
   "disk-full": "diskFullUs",
+  reset: "resetUs",
   loss: "loss",
   duplication: "duplication",
   reordering: "reordering",
@@ -134,9 +140,11 @@ export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
   }
   const calm = overrides.calm === true;
   const without = overrides.without ?? [];
+  const streamsDrawn = stream(seed, Stream.socket).chance(0.2);
   return {
     replicaCount,
     standbys,
+    streams: overrides.streams ?? streamsDrawn,
     preset: { ...journal, clientsMax, blockSize, pageSize, formatVersion },
     load: {
       clientsMax,
@@ -217,6 +225,7 @@ const noFaults: FaultOptions = {
   superblockUs: 0,
   diskErrorUs: 0,
   diskFullUs: 0,
+  resetUs: 0,
 };
 
 function drawFaults(random: Prng, replicaCount: number): FaultOptions {
@@ -248,5 +257,6 @@ function drawFaults(random: Prng, replicaCount: number): FaultOptions {
     superblockUs: every(0.3, 5, 60),
     diskErrorUs: every(0.3, 10, 100),
     diskFullUs: every(0.2, 20, 200),
+    resetUs: every(0.5, 1, 20),
   };
 }
