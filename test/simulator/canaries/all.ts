@@ -1,5 +1,6 @@
 /** Every canary, by the part that it is wrong about. */
 import type { Canary } from "./canary.ts";
+import { consensusCanaries } from "./consensus.ts";
 import { ackBeforeDurable, skipCheckpointSync, skipKeptReplies } from "./durability.ts";
 import { shortRollback, wallClockExpiry } from "./ledger.ts";
 import { forgetSessions, loseRepeatedReply } from "./sessions.ts";
@@ -14,4 +15,5 @@ export const canaries: readonly Canary[] = [
   wallClockExpiry,
   shortRollback,
   anyAddress,
+  ...consensusCanaries,
 ];
