@@ -1,8 +1,7 @@
 /**
  * Replicas are physically deterministic: at the same checkpoint they hold the same bytes at the
  * same addresses. The id of a checkpoint covers the references, with checksums, to all that it
- * consists of; so one op has one id. In the end the blocks themselves are compared, as they are on
- * the disks.
+ * consists of; so one op has one id.
  *
  * The prepares say it too: each carries the id of a checkpoint of its past, which must be the one
  * that was observed.
@@ -16,19 +15,12 @@ export class Checkpoints {
   /** Id per op. */
   private readonly ids = new Map<number, string>();
   private readonly ops = new Map<string, number>();
-  /** The latest op per replica. */
-  private readonly latest: number[] = [];
   /** The id that prepares name now, the first op that did, and the ids named before. */
   private named = noCheckpoint;
   private namedBy = 0;
   private readonly namedBefore = new Set<string>();
 
   constructor(private readonly fail: Fail) {}
-
-  /** Checkpoints that somebody has made. */
-  get count(): number {
-    return this.ids.size;
-  }
 
   /** A checkpoint is durable on a replica, made by itself or taken over. */
   durable(replica: number, op: number, id: Uint32Array): void {
@@ -39,7 +31,6 @@ export class Checkpoints {
     }
     this.ids.set(op, text);
     this.ops.set(text, op);
-    this.latest[replica] = op;
     if (text === this.named) this.compareNamed();
   }
 
@@ -69,29 +60,5 @@ export class Checkpoints {
     for (const id of [...this.namedBefore, this.named]) {
       if (id !== noCheckpoint && !this.ops.has(id)) this.fail(`nobody has made checkpoint ${id}`);
     }
-  }
-
-  latestOf(replica: number): number {
-    return this.latest[replica] ?? 0;
-  }
-}
-
-/** Block address → checksum of its bytes, of everything that a checkpoint consists of. */
-export type BlockDigests = ReadonlyMap<number, string>;
-
-/** Compares the blocks of two replicas that are at the same checkpoint. */
-export function compareBlocks(
-  fail: Fail,
-  names: readonly [string, string],
-  one: BlockDigests,
-  other: BlockDigests,
-): void {
-  for (const [address, digest] of one) {
-    const found = other.get(address);
-    if (found === undefined) fail(`block ${address} is in use on ${names[0]}, not on ${names[1]}`);
-    if (found !== digest) fail(`block ${address} differs between ${names[0]} and ${names[1]}`);
-  }
-  for (const address of other.keys()) {
-    if (!one.has(address)) fail(`block ${address} is in use on ${names[1]}, not on ${names[0]}`);
   }
 }

@@ -24,10 +24,6 @@ export class History {
     return this.checksums.length - 1;
   }
 
-  checksumOf(op: number): string | undefined {
-    return this.checksums[op];
-  }
-
   /** Takes what a replica is the first to have executed. */
   executed(replica: number, prepare: ObservedPrepare): void {
     const { op } = prepare;

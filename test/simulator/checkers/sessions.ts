@@ -20,8 +20,6 @@ export interface Session {
   /** Op of that request, and its checksum. */
   replyOp: number;
   checksum: string;
-  /** The op that pushed it out, or 0. */
-  evictedBy: number;
 }
 
 export class Sessions {
@@ -64,19 +62,18 @@ export class Sessions {
     if (before !== undefined) {
       this.fail(`op ${op} registers client ${client}, which has session ${before.session}`);
     }
-    if (this.table.size === this.clientsMax) this.evict(op);
+    if (this.table.size === this.clientsMax) this.evict();
     const { checksum } = request;
-    const session = { client, session: op, request: 0, replyOp: op, checksum, evictedBy: 0 };
+    const session = { client, session: op, request: 0, replyOp: op, checksum };
     this.table.set(client, session);
     this.latest.set(client, session);
   }
 
-  private evict(op: number): void {
+  private evict(): void {
     let oldest: Session | null = null;
     for (const session of this.table.values()) {
       if (oldest === null || isOlder(session, oldest)) oldest = session;
     }
-    oldest!.evictedBy = op;
     this.table.delete(oldest!.client);
     this.evictions += 1;
   }
