@@ -248,8 +248,8 @@ export class Network {
     return Math.max(delay, clogged - this.queue.nowUs);
   }
 
-  /** Whether a bit of so many bytes is changed on the way, unnoticed by the kernels. */
-  damagesStream(_bytes: number): boolean {
+  /** Whether a bit of a segment is changed on the way, unnoticed by the kernels. */
+  damagesSegment(): boolean {
     return this.happens(this.options.corruption);
   }
 

@@ -237,8 +237,13 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       "messages damaged": counters.corrupted,
     });
     if (this.sockets !== null) {
-      const { connections, resets, refused } = this.sockets.counters;
-      addCounts(this.counts, { connections, resets, refused });
+      const { connections, resets, refused, damaged } = this.sockets.counters;
+      addCounts(this.counts, {
+        "connections made": connections,
+        "connections reset": resets,
+        "connections refused": refused,
+        "segments damaged": damaged,
+      });
     }
     addCounts(this.counts, this.load.figures);
     return {

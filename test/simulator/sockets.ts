@@ -30,7 +30,7 @@ export interface SocketCounters {
   connections: number;
   refused: number;
   resets: number;
-  bytes: number;
+  damaged: number;
 }
 
 const timedOut = -110;
@@ -82,7 +82,6 @@ class Side {
   closed = false;
   /** The host lost power: nobody is here any more. */
   gone = false;
-  damaged = false;
 
   constructor(
     readonly host: SocketHost,
@@ -118,9 +117,7 @@ class Later extends SimulatedEvent {
 }
 
 export class Sockets {
-  readonly counters: SocketCounters = { connections: 0, refused: 0, resets: 0, bytes: 0 };
-  /** Told when a bit was flipped on its way to this end. */
-  onDamage: (end: number) => void = () => {};
+  readonly counters: SocketCounters = { connections: 0, refused: 0, resets: 0, damaged: 0 };
   private readonly listeners: Listener[] = [];
   private readonly sides = new Set<Side>();
   private readonly free: Later[] = [];
@@ -302,13 +299,10 @@ export class Sockets {
       return;
     }
     if (position > pipe.arrived) {
-      const size = position - pipe.arrived;
-      if (this.network.damagesStream(size)) {
+      if (this.network.damagesSegment()) {
         pipe.damage(pipe.arrived, position, this.random);
-        to.damaged = true;
-        this.onDamage(to.host.end);
+        this.counters.damaged += 1;
       }
-      this.counters.bytes += size;
       pipe.arrived = position;
     }
     if (last) pipe.ended = true;
