@@ -98,6 +98,14 @@ export class PeerWatch {
     this.options.clock.onPong(from, words[sent]!, words[sent + 1]!, words[wall]!, words[wall + 1]!);
   }
 
+  /**
+   * A peer can be reached from now on. Who was connected to cannot answer before it has heard who
+   * connected, so it shall not wait for the next ping.
+   */
+  pingSoon(): void {
+    this.ticksToPing = 1;
+  }
+
   /** Every 10 ms. */
   tick(): void {
     const { clock, time, peers } = this.options;

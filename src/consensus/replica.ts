@@ -598,6 +598,11 @@ export class Replica extends ReplicaState {
     this.backup.acknowledgeUncommitted();
   }
 
+  /** The message bus has a new connection to a peer. */
+  onPeerConnected(): void {
+    this.watch.pingSoon();
+  }
+
   /** Once per loop turn, after its completions. */
   turn(): void {
     if (this.isNormalPrimary) this.primary.turn();

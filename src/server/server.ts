@@ -161,6 +161,7 @@ export class Server {
           pool,
           {
             onMessage: (message, connection) => replica().onMessage(message, connection),
+            onReplicaConnected: () => replica().onPeerConnected(),
             onDialFailed: (peer) => this.addresses.refresh(peer),
           },
           {
