@@ -126,11 +126,10 @@ export class ViewChange {
     const { state } = this;
     const view = message.words[frame.word.view]!;
     const from = message.bytes[frame.at.replica]!;
-    if (view > state.view) {
-      this.noticeView(view);
-      return;
-    }
     if (view < state.view || state.status === Status.recoveringHead) return;
+    // A quorum has gone there, and wants to go on: the own view is over, and asking the primary of
+    // that one is of no use.
+    if (view > state.view) this.enter(view);
     this.exitVotes |= 1 << from;
     this.countVotes();
   }

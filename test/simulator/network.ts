@@ -160,8 +160,11 @@ export class Network {
     const flips = 1 + this.random.below(3);
     // Most often in the header, which is a small part of a large message.
     const range = this.random.chance(0.5) ? 256 : packet.size;
+    // In different bytes: a bit that is flipped twice is none.
+    const first = this.random.below(range);
+    const apart = 1 + this.random.below(60);
     for (let flip = 0; flip < flips; flip += 1) {
-      packet.bytes[this.random.below(range)]! ^= 1 << this.random.below(8);
+      packet.bytes[(first + flip * apart) % range]! ^= 1 << this.random.below(8);
     }
   }
 
