@@ -54,6 +54,8 @@ export class BusHarness implements MessageHandler {
   answer = true;
   recording = true;
   onDelivered: ((message: Message, connection: Connection) => void) | null = null;
+  onReplica: ((replica: number) => void) | null = null;
+  onDialFail: ((replica: number) => void) | null = null;
 
   constructor(options: HarnessOptions = {}) {
     this.random = new Prng(options.seed ?? 1);
@@ -94,6 +96,14 @@ export class BusHarness implements MessageHandler {
       this.bus.sendToClient(message.words, requestHeader.word.client, reply);
     }
     this.pool.unref(reply);
+  }
+
+  onReplicaConnected(replica: number): void {
+    this.onReplica?.(replica);
+  }
+
+  onDialFailed(replica: number): void {
+    this.onDialFail?.(replica);
   }
 
   releaseKept(): void {

@@ -162,6 +162,44 @@ describe("three replicas", () => {
   });
 });
 
+describe("what the handler is told", () => {
+  test("connections that are new, on both sides and before the first message", () => {
+    const io = new FakeIo(new Prng(11));
+    const [lower, upper] = [replicaOf(io, 0), replicaOf(io, 1)];
+    const events: string[] = [];
+    lower.onReplica = (replica) => events.push(`0 reaches ${replica}`);
+    upper.onReplica = (replica) => events.push(`1 reaches ${replica}`);
+    upper.onDelivered = () => events.push("delivered");
+    run([lower, upper], 100);
+    expect(events).toEqual(["0 reaches 1"]);
+    send(lower, 1, 0, 0);
+    send(lower, 1, 0, 0);
+    run([lower, upper], 20);
+    expect(events).toEqual(["0 reaches 1", "1 reaches 0", "delivered", "delivered"]);
+    lower.close();
+    upper.close();
+  });
+
+  test("dials that failed; the next one goes where the address says then", () => {
+    const io = new FakeIo(new Prng(12));
+    const lower = new BusHarness({ io, port: 3001, bus: { replica: 0, replicaCount: 2 } });
+    const address = { host: "127.0.0.1", port: 3009 };
+    const failed: number[] = [];
+    lower.onDialFail = (replica) => failed.push(replica);
+    lower.bus.dialReplicas([hosts[0]!, address]);
+    const upper = new BusHarness({ io, port: 3002, bus: { replica: 1, replicaCount: 2 } });
+    run([lower, upper], 200);
+    expect(failed.length).toBeGreaterThan(1);
+    expect(new Set(failed)).toEqual(new Set([1]));
+    expect(lower.bus.isReplicaConnected(1)).toBe(false);
+    address.port = 3002;
+    run([lower, upper], 150);
+    expect(lower.bus.isReplicaConnected(1)).toBe(true);
+    lower.close();
+    upper.close();
+  });
+});
+
 describe("mistakes in a cluster's configuration are named", () => {
   const own = { bus: { replica: 1, replicaCount: 3 } };
 
