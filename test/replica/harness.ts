@@ -11,7 +11,7 @@ import { openReplica, type ReplicaParts } from "../../src/consensus/open-replica
 import type { Replica } from "../../src/consensus/replica.ts";
 import { headerSize, pipelinePrepareMax } from "../../src/core/limits.ts";
 import { u64ReadNumber } from "../../src/core/u128.ts";
-import type { Connection } from "../../src/io/connection.ts";
+import { type Connection, Peer } from "../../src/io/connection.ts";
 import type { FileHandle, FileIo, Time } from "../../src/io/io.ts";
 import type { Message } from "../../src/io/message-pool.ts";
 import { composeReplica, type MemoryOptions } from "../../src/server/compose.ts";
@@ -84,6 +84,9 @@ export interface HostOptions {
   /** Called with the parts before they are opened; a test may replace some of their methods. */
   readonly onComposed?: (parts: ReplicaParts) => void;
 }
+
+/** What a request came on, as far as a replica looks at it. */
+const fromClient = { peer: Peer.client } as Connection;
 
 /** A replica over some file I/O, and what it said. */
 export class ReplicaHost {
@@ -210,7 +213,7 @@ export class ReplicaHost {
     const message = pool.get(request.length);
     if (message === null) return; // As a bus would: the client's retry brings it.
     message.bytes.set(request);
-    this.replica.onMessage(message, null as unknown as Connection);
+    this.replica.onMessage(message, fromClient);
     pool.unref(message);
   }
 }
