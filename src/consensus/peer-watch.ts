@@ -2,8 +2,8 @@
  * Pings peers, for their clocks, and finds out whether they belong: a replica that was formatted with
  * other constants, or whose checkpoint differs at the same op, must not be believed.
  *
- * Invariant: messages of a peer that does not belong are dropped, until a ping of it shows that it
- * does (it was formatted anew).
+ * Invariant: messages of a peer are dropped until a ping of it shows that it belongs; a new connection
+ * begins with one.
  */
 import { u64ReadNumber, u128Equal } from "../core/u128.ts";
 import type { Time } from "../io/io.ts";
@@ -36,8 +36,10 @@ export class PeerWatch {
   private readonly fields = new PingFields();
   private readonly wall = new Uint32Array(2);
   private readonly ownId = new Uint32Array(4);
-  /** Bit r: replica r does not belong. */
-  private foreign = 0;
+  /** Bit r: replica r has shown that it belongs. */
+  private known = 0;
+  /** Bit r: replica r was named in the log because it does not. */
+  private named = 0;
   private ticksToPing = 1;
 
   constructor(options: PeerWatchOptions) {
@@ -48,7 +50,7 @@ export class PeerWatch {
   }
 
   isForeign(replica: number): boolean {
-    return (this.foreign & (1 << replica)) !== 0;
+    return (this.known & (1 << replica)) === 0;
   }
 
   onPing(message: Message): void {
@@ -76,17 +78,19 @@ export class PeerWatch {
     const alike = u128Equal(words, pingHeader.word.formatId, this.options.formatId, 0);
     const bit = 1 << from;
     if (alike && count === this.state.replicaCount) {
-      this.foreign &= ~bit;
+      this.known |= bit;
+      this.named &= ~bit;
       return true;
     }
-    if ((this.foreign & bit) === 0) {
+    if ((this.named & bit) === 0) {
       const what =
         count === this.state.replicaCount
           ? "with other options than this one"
           : `for a cluster of ${count} replicas, this one for ${this.state.replicaCount}`;
       this.options.log(`replica ${from} was formatted ${what}: it is ignored; format it anew`);
     }
-    this.foreign |= bit;
+    this.named |= bit;
+    this.known &= ~bit;
     return false;
   }
 

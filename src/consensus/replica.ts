@@ -80,8 +80,8 @@ export interface ReplicaOptions extends ReplicaIdentity {
   readonly onFatal: (text: string) => void;
 }
 
-/** A replica that has waited so long for a block, opening, asks for a newer checkpoint: 5 s. */
-const blocksStuckTicks = 500;
+/** A replica that has waited so long for a block, opening, asks for a newer checkpoint: 1 s. */
+const blocksStuckTicks = 100;
 
 /** A backup that hears nothing of its primary for so many ticks votes to leave its view. */
 const silenceTicks = 50;
@@ -360,8 +360,8 @@ export class Replica extends ReplicaState {
       this.watch.onPing(message);
       return;
     }
-    // The author of a prepare is not its sender, but nobody foreign ever was a primary.
-    if (this.watch.isForeign(from)) return;
+    // A prepare names its author, not its sender: what becomes of it depends on its checksum.
+    if (command !== Command.prepare && this.watch.isForeign(from)) return;
     switch (command) {
       case Command.pong:
         this.watch.onPong(message);
