@@ -84,6 +84,8 @@ export class SimulatedDisk {
   misdirectRead: ((fileAt: number, length: number) => number) | null = null;
   /** The next write goes elsewhere, likewise. */
   misdirectWrite: ((fileAt: number, length: number) => number) | null = null;
+  /** Told of every write that is submitted. */
+  onWrite: ((fileAt: number) => void) | null = null;
   reads = 0;
   writes = 0;
   syncs = 0;
@@ -168,6 +170,7 @@ export class SimulatedDisk {
     if (kind === DiskKind.write) this.takeContent(operation);
     this.inFlight.push(operation);
     this.queue.schedule(operation, this.latency(kind, length));
+    if (kind === DiskKind.write && this.onWrite !== null) this.onWrite(fileAt);
   }
 
   private latency(kind: number, length: number): number {

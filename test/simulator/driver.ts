@@ -44,7 +44,7 @@ export interface DriverOptions {
 const tailLines = 40;
 
 /** Seeds that a canary is given to be found. */
-const canarySeedsMax = 100;
+const canarySeedsMax = 500;
 
 /** Fewer committed operations per second of processor time prove too little. */
 const opsPerSecondMin = 50;

@@ -13,6 +13,7 @@ import {
   superblockCopySpacing,
 } from "../../src/wal/data-file.ts";
 import { superblockLayout } from "../../src/wal/superblock-layout.ts";
+import { Command, frame } from "../../src/wire/header.ts";
 import { type Atlas, Zone } from "./atlas.ts";
 import { skewUsMax } from "./clock.ts";
 import type { Callbacks, EventQueue } from "./event-queue.ts";
@@ -47,6 +48,29 @@ const fullUsMax = 10_000_000;
 /** Places looked at for one that may be damaged. */
 const attemptsMax = 12;
 
+/** An ambushed replica is started again soon. Mean, microseconds. */
+const ambushDownUs = 200_000;
+
+const ambushZones = [
+  Zone.superblock,
+  Zone.superblock,
+  Zone.headers,
+  Zone.prepares,
+  Zone.prepares,
+  Zone.replies,
+  Zone.grid,
+] as const;
+
+const ambushCommands = [
+  Command.prepare,
+  Command.prepareOk,
+  Command.commit,
+  Command.exitView,
+  Command.joinView,
+  Command.view,
+  Command.reply,
+] as const;
+
 const sectorWords = sectorSize / 4;
 
 /** Where the part of a superblock begins in which its copies are alike. Words. */
@@ -54,6 +78,8 @@ const coveredFrom = superblockLayout.word.magic;
 
 export class Faults {
   private active = false;
+  /** The replica for which an ambush is laid. */
+  private ambushed: Place | null = null;
   private readonly one = new Uint32Array(sectorWords);
   private readonly other = new Uint32Array(sectorWords);
 
@@ -67,6 +93,7 @@ export class Faults {
     this.active = true;
     const { options } = this;
     this.repeat(options.crashUs, () => this.crash());
+    this.repeat(options.ambushUs, () => this.ambush());
     this.repeat(options.outageUs, () => this.outage());
     this.repeat(options.pauseUs, () => this.pause());
     this.repeat(options.partitionUs, () => this.partition());
@@ -130,6 +157,49 @@ export class Faults {
     if (counted && this.unavailable() >= this.options.downMax) return;
     this.happened(power ? "power cuts" : "kills", place, () => `for ${downUs} µs`);
     this.owner.crash(place, power, downUs);
+  }
+
+  /**
+   * Waits until a replica writes to some zone or sends some message, and kills it then or a little
+   * later: the moments that matter are short, and a crash at any time seldom meets them.
+   */
+  private ambush(): void {
+    const { random, owner } = this;
+    const place = this.pick();
+    const power = random.chance(this.options.powerShare);
+    const delayUs = random.chance(0.3) ? 0 : random.below(place.disk.timing.writeUs * 4);
+    const downUs = exponential(random, Math.min(this.options.downMeanUs, ambushDownUs));
+    const bySend = owner.sockets === null && owner.replicaCount > 1 && random.chance(0.5);
+    const zone = ambushZones[random.below(ambushZones.length)]!;
+    const command = ambushCommands[random.below(ambushCommands.length)]!;
+    if (place.state !== PlaceState.up || this.ambushed !== null) return;
+    this.ambushed = place;
+    const { generation } = place;
+    const spring = (): void => {
+      this.disarm();
+      owner.callbacks.after(delayUs, () => {
+        if (!this.active || place.generation !== generation) return;
+        if (this.unavailable() >= this.options.downMax) return;
+        const what = bySend ? `after sending command ${command}` : `writing to zone ${zone}`;
+        this.happened("ambushes", place, () => `${what}, for ${downUs} µs`, zone, command);
+        owner.crash(place, power, downUs);
+      });
+    };
+    if (bySend) {
+      owner.network.onSend = (from, bytes) => {
+        if (from === place.index && bytes[frame.at.command] === command) spring();
+      };
+    } else {
+      place.disk.onWrite = (fileAt) => {
+        if (owner.atlas.areaAt(fileAt).zone === zone) spring();
+      };
+    }
+  }
+
+  private disarm(): void {
+    this.owner.network.onSend = null;
+    if (this.ambushed !== null) this.ambushed.disk.onWrite = null;
+    this.ambushed = null;
   }
 
   private outage(): void {
@@ -409,6 +479,7 @@ export class Faults {
   /** Ends what lasts: paused, slow, full and failing machines, cut and clogged links. */
   heal(): void {
     this.active = false;
+    this.disarm();
     const { network, places } = this.owner;
     network.healed = true;
     network.restoreLinks();

@@ -81,6 +81,8 @@ export class Network {
   };
   /** While healed, messages are only delayed. */
   healed = false;
+  /** Told of every message that is sent as a packet. */
+  onSend: ((from: number, bytes: Uint8Array) => void) | null = null;
   /** Called with every packet that has arrived. */
   onArrival: (packet: Packet) => void = () => {};
   private readonly free: Packet[][] = [];
@@ -111,6 +113,7 @@ export class Network {
     assert(from !== to, "nobody sends to itself");
     const link = from * this.ends + to;
     this.counters.sent += 1;
+    if (this.onSend !== null) this.onSend(from, bytes);
     if (this.onWay[link]! >= this.options.linkMessagesMax) {
       this.counters.queueFull += 1;
       return false;

@@ -108,6 +108,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   /** Of the clients, over byte streams. */
   private readonly streams: ClientStreams[] = [];
   private readonly faultRandom: Prng;
+  /** Messages that arrived, by command. */
+  private readonly delivered = new Float64Array(256);
+  private viewMax = 0;
   private phase: number = Phase.safety;
   private core: number[] = [];
   private committedMax = 0;
@@ -231,6 +234,16 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
 
   private result(): SimulationResult {
     const { counters } = this.network;
+    const { delivered } = this;
+    if (this.replicaCount > 1) {
+      addCounts(this.counts, {
+        "view changes": this.viewMax,
+        "headers repaired (messages)": delivered[Command.headers]!,
+        "prepares asked for": delivered[Command.getPrepare]!,
+        "blocks repaired": delivered[Command.block]!,
+        "replies asked for": delivered[Command.getReply]!,
+      });
+    }
     addCounts(this.counts, {
       "messages lost": counters.lost,
       "messages doubled": counters.duplicated,
@@ -422,6 +435,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const replayed = op <= place.executedMax;
     place.executedMax = Math.max(place.executedMax, op);
     this.committedMax = Math.max(this.committedMax, op);
+    this.viewMax = Math.max(this.viewMax, place.parts!.replica.view);
     executedChecksum.set(prepare.subarray(0, 4));
     this.trace.record(Kind.execute, place.index, op, executedWord[0]!);
     if (this.trace.logging) {
@@ -443,6 +457,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
 
   onOpened(place: Place): void {
     const { replica } = place.parts!;
+    this.viewMax = Math.max(this.viewMax, replica.view);
     this.trace.record(Kind.open, place.index, replica.commitMin, replica.view);
     if (this.trace.logging) {
       this.trace.log(place.name, "open", `view ${replica.view} committed ${replica.commitMin}`);
@@ -497,6 +512,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     size: number,
   ): void {
     this.trace.record(Kind.deliver, from * 256 + to, size, words[0]!);
+    this.delivered[bytes[frame.at.command]!]! += 1;
     if (!this.trace.logging) return;
     const what = `${commandName(bytes[frame.at.command]!)} of ${size} bytes`;
     const sender = from === 255 ? "" : ` from ${this.endName(from)}`;

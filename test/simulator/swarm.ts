@@ -19,6 +19,8 @@ export interface FaultOptions {
   readonly crashUs: number;
   /** Share of the crashes that cut the power; in others the process alone dies. */
   readonly powerShare: number;
+  /** A replica dies at a delicate moment: while it writes, or after it has sent something. */
+  readonly ambushUs: number;
   /** All at once lose their power. */
   readonly outageUs: number;
   readonly downMeanUs: number;
@@ -83,6 +85,7 @@ export interface SwarmOverrides {
 /** Kinds of faults by name: the field of `FaultOptions`, or of `NetworkOptions`, that rules them. */
 export const faultNames = {
   crash: "crashUs",
+  ambush: "ambushUs",
   outage: "outageUs",
   pause: "pauseUs",
   partition: "partitionUs",
@@ -206,6 +209,7 @@ function drawNetwork(random: Prng, calm: boolean): NetworkOptions {
 const noFaults: FaultOptions = {
   crashUs: 0,
   powerShare: 0,
+  ambushUs: 0,
   outageUs: 0,
   downMeanUs: second,
   downMax: 0,
@@ -238,6 +242,7 @@ function drawFaults(random: Prng, replicaCount: number): FaultOptions {
   return {
     crashUs: every(0.7, 3, 40),
     powerShare: random.range(0, 4) / 4,
+    ambushUs: every(0.5, 2, 30),
     outageUs: every(0.3, 20, 200),
     downMeanUs: logarithmicRange(random, second / 10, 20 * second),
     downMax: random.chance(0.3) ? replicaCount : Math.max(1, spare),

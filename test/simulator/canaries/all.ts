@@ -5,6 +5,7 @@ import { ackBeforeDurable, skipCheckpointSync, skipKeptReplies } from "./durabil
 import { shortRollback, wallClockExpiry } from "./ledger.ts";
 import { forgetSessions, loseRepeatedReply } from "./sessions.ts";
 import { anyAddress } from "./storage.ts";
+import { forgetView, volatileView } from "./views.ts";
 
 export const canaries: readonly Canary[] = [
   ackBeforeDurable,
@@ -15,5 +16,7 @@ export const canaries: readonly Canary[] = [
   wallClockExpiry,
   shortRollback,
   anyAddress,
+  volatileView,
+  forgetView,
   ...consensusCanaries,
 ];
