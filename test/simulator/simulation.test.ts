@@ -38,19 +38,30 @@ test("a cluster without faults hangs on nobody's luck", () => {
   expect(counts["checkpoints"]).toBeGreaterThan(1);
 });
 
-/** Seeds that find each canary of a cluster of one. */
-const foundBy: Readonly<Record<string, bigint>> = {
-  "ack-before-durable": 1n,
-  "skip-checkpoint-sync": 4n,
-  "skip-kept-replies": 2n,
-  "forget-sessions": 1n,
-  "lose-repeated-reply": 1n,
-  "wall-clock-expiry": 1n,
-  "short-rollback": 3n,
-};
+/** Seeds that a mistake of a cluster of one is given to show itself. What each seed does may change. */
+const seedsToFind = 60n;
 
-test.each(Object.entries(foundBy))("%s is found", (name, seed) => {
+function found(name: string): boolean {
   const canary = canaries.find((candidate) => candidate.name === name);
   expect(canary).not.toBe(undefined);
-  expect(() => simulate(seed, { canary: canary! })).toThrow();
+  for (let seed = 1n; seed <= seedsToFind; seed += 1n) {
+    try {
+      simulate(seed, { canary: canary! });
+    } catch {
+      return true;
+    }
+  }
+  return false;
+}
+
+test.each([
+  "ack-before-durable",
+  "skip-checkpoint-sync",
+  "skip-kept-replies",
+  "forget-sessions",
+  "lose-repeated-reply",
+  "wall-clock-expiry",
+  "short-rollback",
+])("%s is found", { timeout: 120_000 }, (name) => {
+  expect(found(name)).toBe(true);
 });
