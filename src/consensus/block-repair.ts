@@ -41,8 +41,9 @@ import { ReplyRepair } from "./reply-repair.ts";
 /** A block that did not come is asked for again after so many ticks: 500 ms. */
 const expiryTicks = 50;
 
-/** Damaged blocks that are named in the log, of those that are wanted in one go. */
+/** Blocks that are named in the log, until there is quiet for so many ticks: 1 s. */
 const namedMax = 4;
+const quietTicks = 100;
 
 /** With a block wanted and none taken for so many ticks, the log says so: 30 s. */
 const stuckLogTicks = 3000;
@@ -88,7 +89,7 @@ export class BlockRepair implements BlockRepairer {
   private ticks = 0;
   /** When a block was taken last, or the first one was wanted. */
   private progressTick = 0;
-  /** Since nothing was wanted last. */
+  /** Taken, and told of, since there was quiet last. */
   private taken = 0;
   private named = 0;
   /** By replica index; null at the own one. */
@@ -159,8 +160,11 @@ export class BlockRepair implements BlockRepairer {
     if (wanted.state === State.waiting) this.waitingCount -= 1;
     wanted.state = State.free;
     this.wantedCount -= 1;
-    if (this.wantedCount > 0 || this.taken === 0) return;
-    if (this.taken > 1) this.options.log(`${this.taken} blocks came from other replicas`);
+  }
+
+  private logTaken(): void {
+    const blocks = this.taken === 1 ? "1 block" : `${this.taken} blocks`;
+    this.options.log(`${blocks} came from other replicas`);
     this.taken = 0;
     this.named = 0;
   }
@@ -254,7 +258,10 @@ export class BlockRepair implements BlockRepairer {
   tick(): void {
     this.ticks += 1;
     this.replies.tick();
-    if (this.wantedCount === 0) return;
+    if (this.wantedCount === 0) {
+      if (this.taken > 0 && this.ticks - this.progressTick >= quietTicks) this.logTaken();
+      return;
+    }
     for (let index = 0; index < repairsMax; index += 1) {
       const wanted = this.wanted[index]!;
       if (wanted.state !== State.asked || this.ticks - wanted.askedTick < expiryTicks) continue;

@@ -72,7 +72,11 @@ class Opening {
   }
 
   start(): void {
-    const { storage, superblock } = this.parts;
+    const { storage, superblock, log } = this.parts;
+    if (superblock.syncing) {
+      const { syncOpMin, syncOpMax } = superblock;
+      log(`fetching what the checkpoint at op ${syncOpMax} has of ops from ${syncOpMin} on`);
+    }
     storage.open(superblock.storageRoot, (error) => {
       if (error !== null) this.onDone(error);
       else if (superblock.syncing) this.completeSync();
@@ -83,11 +87,9 @@ class Opening {
   /** The superblock moved to a checkpoint of which this file may have nothing. */
   private completeSync(): void {
     const { storage, superblock, log } = this.parts;
-    const { syncOpMin, syncOpMax } = superblock;
-    log(`fetching what the checkpoint at op ${syncOpMax} has from op ${syncOpMin} on`);
     storage.fetchMissing(() => {
       superblock.updateSyncComplete(() => {
-        log(`the checkpoint at op ${syncOpMax} is complete`);
+        log(`the checkpoint at op ${this.checkpointOp} is complete`);
         this.restore();
       });
     });

@@ -141,6 +141,8 @@ describe("blocks", () => {
     worlds[0]!.file.restore(at, good);
     net.settle();
     expect(repair.stuckTicks).toBe(0);
+    for (let tick = 0; tick < 100; tick += 1) net.tick();
+    expect(notes.at(-1)).toBe("1 block came from other replicas");
     while (world.file.tick());
     expect(world.integrity().damaged).toEqual([]);
   });
