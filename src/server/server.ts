@@ -24,6 +24,7 @@ import {
 } from "./compose.ts";
 import { gridGrowth } from "./grid-growth.ts";
 import { type NamedAddress, ReplicaAddresses } from "./replica-addresses.ts";
+import { warmUp } from "./warm-up.ts";
 import { wordArena } from "./word-arena.ts";
 
 export type ServerLogLevel = "error" | "warn" | "info" | "debug";
@@ -149,11 +150,14 @@ export class Server {
       );
       return;
     }
+    const time = systemTime();
+    // An application does not want to be held up.
+    if (options.drive === "owned") warmUp(() => time.monotonicMs());
     const parts = composeReplica({
       io,
       file: file.fd,
       fileSize: file.sizeBytes,
-      time: systemTime(),
+      time,
       superblock,
       createBus: (pool, replica) => {
         const bus = new MessageBus(
