@@ -277,7 +277,7 @@ export class Sockets {
 
   private arrive(pipe: Pipe<Side>, position: number, last: boolean, attempt: number): void {
     const { from, to } = pipe;
-    if (from.error !== 0 || from.gone || to.error !== 0) return;
+    if (from.error !== 0 || from.gone) return;
     const cut = this.network.isCut(from.host.end, to.host.end);
     if (cut || to.gone) {
       if (!cut && this.listeners.some(({ host }) => host.end === to.host.end)) {
@@ -294,7 +294,7 @@ export class Sockets {
       this.after(delay, () => this.arrive(pipe, position, last, attempt + 1));
       return;
     }
-    if (to.closed) {
+    if (to.closed || to.error !== 0) {
       this.reset(from);
       return;
     }
