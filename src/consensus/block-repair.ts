@@ -23,6 +23,7 @@ import type { Message, MessagePool } from "../io/message-pool.ts";
 import { repairsMax } from "../storage/block-repairs.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import type { BlockRepairer, DamagedBlock } from "../storage/options.ts";
+import { Scrubber } from "../storage/scrubber.ts";
 import { frame } from "../wire/header.ts";
 import {
   blockHeader,
@@ -40,6 +41,9 @@ import { ReplyRepair } from "./reply-repair.ts";
 
 /** A block that did not come is asked for again after so many ticks: 500 ms. */
 const expiryTicks = 50;
+
+/** One block is read for damage in so many ticks: 500 ms, so 10 GiB a day. */
+const scrubTicks = 50;
 
 /** Blocks that are named in the log, until there is quiet for so many ticks: 1 s. */
 const namedMax = 4;
@@ -95,6 +99,7 @@ export class BlockRepair implements BlockRepairer {
   /** By replica index; null at the own one. */
   private readonly serving: readonly (BlockServing | null)[];
   private readonly batch: Wanted[] = [];
+  private scrubber: Scrubber | null = null;
 
   constructor(options: BlockRepairOptions) {
     assert(options.replicaCount > 1, "there are others");
@@ -113,6 +118,14 @@ export class BlockRepair implements BlockRepairer {
 
   get blocksWanted(): number {
     return this.wantedCount;
+  }
+
+  /** The storage is open: from now on looks for damage while others still have what is damaged. */
+  startScrubbing(): void {
+    const { storage, prng } = this.options;
+    const scrubber = new Scrubber(storage, () => {});
+    scrubber.skip(prng.below(scrubber.blocks + 1));
+    this.scrubber = scrubber;
   }
 
   // ── What the storage wants ───────────────────────────────────────────────────────────────────
@@ -258,6 +271,7 @@ export class BlockRepair implements BlockRepairer {
   tick(): void {
     this.ticks += 1;
     this.replies.tick();
+    if (this.scrubber !== null && this.ticks % scrubTicks === 0) this.scrubber.tick();
     if (this.wantedCount === 0) {
       if (this.taken > 0 && this.ticks - this.progressTick >= quietTicks) this.logTaken();
       return;

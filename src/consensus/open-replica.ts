@@ -184,6 +184,7 @@ class Opening {
     replica.startAt(this.checkpointOp, superblock.checkpointHeader, head, recovery.commitKnown);
     // What their sessions do next makes up for them, or other replicas do.
     for (const slot of this.missingReplies) this.parts.sessions.markReplyMissing(slot);
+    this.parts.blockRepair?.startScrubbing();
     replica.joinCluster(recovery.headUncertain);
     this.onDone(null);
   }

@@ -20,6 +20,7 @@ export class Scrubber implements BlockSource {
   private readonly reader: BlockReader;
   private readonly cursor: RefCursor;
   private wanted = false;
+  private skipLeft = 0;
   private readOp = 0;
 
   /**
@@ -37,6 +38,20 @@ export class Scrubber implements BlockSource {
     );
   }
 
+  /**
+   * Before the first tick: begins after so many blocks, so that a replica that is restarted again and
+   * again does not read the same ones each time. More than there are begins at the first.
+   */
+  skip(blocks: number): void {
+    this.skipLeft = blocks;
+  }
+
+  /** Blocks in use as of the last freeze, roughly: what one cycle reads. */
+  get blocks(): number {
+    const { freeSet } = this.engine.grid;
+    return freeSet.acquiredCount - freeSet.releasedCount;
+  }
+
   /** Starts reading the next block, unless the one before is still being read. */
   tick(): void {
     if (this.reader.running || this.engine.grid.halted) return;
@@ -48,11 +63,16 @@ export class Scrubber implements BlockSource {
     if (!this.wanted) return false;
     this.wanted = false;
     while (this.cursor.next(request)) {
+      if (this.skipLeft > 0) {
+        this.skipLeft -= 1;
+        continue;
+      }
       if (this.engine.grid.isUnwritten(request.ref[0]!)) continue;
       this.readOp = this.engine.state.op;
       return true;
     }
     this.cycles += 1;
+    this.skipLeft = 0;
     this.cursor.restart();
     return false;
   }

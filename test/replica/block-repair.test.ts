@@ -183,6 +183,27 @@ describe("blocks", () => {
     sound(world);
   });
 
+  test("that rot where nobody reads are found and mended in the background", () => {
+    const net = new RepairNet(load, 12);
+    net.run(12);
+    settled(net);
+    const { repair, world } = net.sites[2]!;
+    const addresses = world.liveAddresses();
+    for (const address of addresses) {
+      world.file.flipBit(world.engine.grid.fileOffset(address) + (address % blockSize), 3);
+    }
+    repair.startScrubbing();
+    for (let tick = 0; tick < 2 * 50 * (addresses.length + 2); tick += 1) {
+      net.tick();
+      for (let turn = 0; turn < 4; turn += 1) {
+        for (const site of net.sites) while (site.world.file.tick());
+        while (net.packets.length > 0) net.deliver();
+      }
+    }
+    expect(repair.counters.received).toBe(addresses.length);
+    expect(world.integrity()).toMatchObject({ damaged: [], problems: [] });
+  });
+
   test("that nobody asked for are dropped, and requests of nobody are not answered", () => {
     const net = new RepairNet(load, 10);
     net.run(8);

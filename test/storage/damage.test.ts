@@ -354,4 +354,25 @@ describe("the scrubber", () => {
     }
     expect([...found].sort((a, b) => a - b)).toEqual(addresses.sort((a, b) => a - b));
   });
+
+  test("begins where it is told, and comes round to the rest", () => {
+    const world = settled();
+    const addresses = world.liveAddresses();
+    const [first] = addresses;
+    world.file.flipBit(world.engine.grid.fileOffset(first!) + 300, 1);
+    const found: number[] = [];
+    const scrubber = new Scrubber(world.engine, (block) => found.push(block.address));
+    expect(scrubber.blocks).toBe(addresses.length);
+    scrubber.skip(addresses.length - 3);
+    const run = (cycles: number): void => {
+      while (scrubber.cycles < cycles) {
+        scrubber.tick();
+        while (world.file.tick());
+      }
+    };
+    run(1);
+    expect([scrubber.blocksRead, found]).toEqual([3, []]);
+    run(2);
+    expect([scrubber.blocksRead, found]).toEqual([2 + addresses.length, [first]]);
+  });
 });
