@@ -613,6 +613,8 @@ export class Replica extends ReplicaState {
     if (this.status === Status.stopped) return;
     this.blocks?.tick();
     if (this.status === Status.recovering) {
+      // Peers answer only whom they know: also one that has not opened yet.
+      if (this.replicaCount > 1) this.watch.tick();
       if (this.blocksStuck) this.viewChange.tickOpening();
       return;
     }
