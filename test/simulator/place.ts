@@ -325,6 +325,7 @@ export class Place implements Receiver, SocketHost {
         owner.onDelivered(this, message);
         replica().onMessage(message, connection);
       },
+      onReplicaConnected: () => replica().onPeerConnected(),
     };
     this.messageBus = new MessageBus(owner.sockets.open(this), pool, handler, {
       cluster,
