@@ -10,6 +10,8 @@ export interface FormatSettings {
   readonly development: boolean;
   /** Undefined takes the preset's. */
   readonly clientsMax: number | undefined;
+  /** The file replaces a lost one of a cluster that goes on. */
+  readonly recovering?: boolean;
 }
 
 /** @throws {CommandError} or {DataFileError}; nothing is left behind then. */

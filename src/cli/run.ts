@@ -11,6 +11,7 @@ import { benchmarkCommand } from "./commands/benchmark.ts";
 import { developmentCommand } from "./commands/development.ts";
 import { formatCommand } from "./commands/format.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { recoverCommand } from "./commands/recover.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { startCommand } from "./commands/start.ts";
 import { versionCommand } from "./commands/version.ts";
@@ -20,6 +21,7 @@ const commands: readonly Command[] = [
   formatCommand,
   startCommand,
   developmentCommand,
+  recoverCommand,
   inspectCommand,
   benchmarkCommand,
   simulateCommand,

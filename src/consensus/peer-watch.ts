@@ -5,7 +5,7 @@
  * Invariant: messages of a peer are dropped until a ping of it shows that it belongs; a new connection
  * begins with one.
  */
-import { u64ReadNumber, u128Equal } from "../core/u128.ts";
+import { u64Compare, u64ReadNumber, u128Equal } from "../core/u128.ts";
 import type { Time } from "../io/io.ts";
 import type { Message } from "../io/message-pool.ts";
 import { frame } from "../wire/header.ts";
@@ -41,12 +41,17 @@ export class PeerWatch {
   /** Bit r: replica r was named in the log because it does not. */
   private named = 0;
   private ticksToPing = 1;
+  /** Durable view of each peer, as it said since this replica was opened; −1: nothing heard. */
+  private readonly views: Float64Array;
+  private readonly openedAt = new Uint32Array(2);
 
   constructor(options: PeerWatchOptions) {
     this.options = options;
     this.state = options.state;
     this.fields.formatId.set(options.formatId.subarray(0, 4));
     this.fields.replicaCount = options.state.replicaCount;
+    this.views = new Float64Array(options.state.replicaCount).fill(-1);
+    options.time.monotonicNs(this.openedAt, 0);
   }
 
   isForeign(replica: number): boolean {
@@ -99,7 +104,25 @@ export class PeerWatch {
     const sent = pongHeader.word.monotonic;
     const wall = pongHeader.word.wall;
     const from = message.bytes[frame.at.replica]!;
+    // An answer to a ping of an earlier process says nothing of now.
+    const { openedAt } = this;
+    if (u64Compare(words[sent]!, words[sent + 1]!, openedAt[0]!, openedAt[1]!) < 0) return;
+    this.views[from] = words[frame.word.view]!;
     this.options.clock.onPong(from, words[sent]!, words[sent + 1]!, words[wall]!, words[wall + 1]!);
+  }
+
+  /**
+   * True when so many peers have been heard since this replica was opened that one of them knows of
+   * every view that this replica can have taken part in before, and none knows of one after `view`.
+   */
+  nothingAfter(view: number): boolean {
+    const { replicaCount, quorums } = this.state;
+    let heard = 0;
+    for (let replica = 0; replica < replicaCount; replica += 1) {
+      if (this.views[replica]! > view) return false;
+      if (this.views[replica]! >= 0) heard += 1;
+    }
+    return heard >= replicaCount - quorums.viewChange + 1;
   }
 
   /**

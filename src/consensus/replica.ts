@@ -169,6 +169,8 @@ export class Replica extends ReplicaState {
       onLogChosen: () => this.takeLog(),
       onBackupNormal: () => this.followLog(),
       syncTo: (view) => this.stateSync.begin(view),
+      nothingAfter: (view) => this.watch.nothingAfter(view),
+      log: options.log,
       onFatal,
     });
     this.repair = new LogRepair({
@@ -290,7 +292,7 @@ export class Replica extends ReplicaState {
   joinCluster(headUncertain: boolean): void {
     assert(this.replicaCount > 1, "a cluster of one serves by itself");
     assert(this.status === Status.recovering, "a replica joins once");
-    if (headUncertain) this.viewChange.awaitHead();
+    if (headUncertain || this.superblock.recovering) this.viewChange.awaitHead();
     else if (this.logView < this.view) this.viewChange.resume();
     else if (this.isPrimary) this.viewChange.enter(this.view + 1);
     else {

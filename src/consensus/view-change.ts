@@ -58,6 +58,9 @@ export interface ViewChangeOptions {
    * @returns true when that has begun: this replica does nothing more until it is opened anew.
    */
   readonly syncTo: (view: Message) => boolean;
+  /** See `PeerWatch.nothingAfter`. */
+  readonly nothingAfter: (view: number) => boolean;
+  readonly log: (text: string) => void;
   readonly onFatal: (text: string) => void;
 }
 
@@ -83,6 +86,8 @@ export class ViewChange {
   /** Votes of others are forgotten now and then: they are repeated while they are meant. */
   private readonly forgetTimer: Timer;
   private ticksToNotice = 0;
+  /** What a lost file acknowledged is at most this op; −1 until a primary has told. */
+  private recoverTo = -1;
 
   constructor(options: ViewChangeOptions) {
     this.options = options;
@@ -107,7 +112,7 @@ export class ViewChange {
   vote(): void {
     const { state } = this;
     if (state.replicaCount === 1 || state.status === Status.recoveringHead) return;
-    if (state.superblock.view !== state.view) return;
+    if (state.superblock.view !== state.view || state.superblock.recovering) return;
     if ((this.exitVotes & (1 << state.replica)) === 0) {
       this.exitVotes |= 1 << state.replica;
       this.exitTimer.start();
@@ -248,6 +253,8 @@ export class ViewChange {
 
   private sendJoin(): void {
     const { state } = this;
+    // What this file's predecessor acknowledged is not known yet: it must not speak of the log.
+    if (state.superblock.recovering) return;
     const end = this.ends[state.replica]!;
     this.describeOwnLog(end);
     const fields = this.joinFields;
@@ -409,7 +416,8 @@ export class ViewChange {
       return;
     }
     // A log view that is being made durable is taken over already.
-    if (view === state.view && state.logView === view) return;
+    const taken = view === state.view && state.logView === view;
+    if (taken && state.status !== Status.recoveringHead) return;
     if (op < state.commitMin) {
       this.options.onFatal(
         `the log of view ${view} ends at op ${op}, but op ${state.commitMin} was executed here: this ` +
@@ -418,6 +426,7 @@ export class ViewChange {
       return;
     }
     if (this.options.syncTo(message)) return;
+    if (state.status === Status.recoveringHead) this.recoverTo = op;
     if (view > state.view) this.leave(view);
     state.status = Status.viewChange;
     state.logView = view;
@@ -433,10 +442,37 @@ export class ViewChange {
     return (words[frame.word.size]! / 4 - bodyStart) / headerWords;
   }
 
-  /** The own request was answered, or the view is newer than any that this replica was in. */
+  /**
+   * The own request was answered, or the view is newer than any that this replica was in. A file that
+   * replaces a lost one does not know which views that was in: its peers have to say.
+   */
   private mayTellHead(words: Uint32Array, view: number): boolean {
-    if (u128Equal(words, viewHeader.word.nonce, this.nonce, 0)) return true;
-    return view > this.state.superblock.view;
+    const answered = u128Equal(words, viewHeader.word.nonce, this.nonce, 0);
+    if (this.state.superblock.recovering) return answered && this.options.nothingAfter(view);
+    return answered || view > this.state.superblock.view;
+  }
+
+  /**
+   * A file that replaces a lost one: when everything that the lost one can have acknowledged is here,
+   * durably, the replica takes part in all again.
+   */
+  private finishRecovery(): void {
+    const { state } = this;
+    const { superblock, journal } = state;
+    if (this.persisting || !state.isNormalBackup || this.recoverTo === -1) return;
+    for (let op = journal.checkpointed + 1; op <= this.recoverTo; op += 1) {
+      if (!this.options.chain.trusts(op) || !journal.hasPrepare(op)) return;
+    }
+    this.persisting = true;
+    const count = this.collectHeaders(viewHeadersMax);
+    const { view, logView, commitMax } = state;
+    superblock.updateRecovered(view, logView, commitMax, this.headers, count, () => {
+      this.persisting = false;
+      if (state.status === Status.stopped) return;
+      this.options.log("rebuilt from the other replicas: this one takes full part from now on");
+      if (state.viewDurable) this.onDurable();
+      else this.persist();
+    });
   }
 
   /** The same view's log has grown beyond the own head. */
@@ -495,6 +531,7 @@ export class ViewChange {
     const { state } = this;
     if (this.ticksToNotice > 0) this.ticksToNotice -= 1;
     if (this.exitTimer.tick()) this.vote();
+    if (state.superblock.recovering) this.finishRecovery();
     if (this.forgetTimer.tick()) this.exitVotes &= 1 << state.replica;
     if (this.askTimer.tick() && state.status === Status.recoveringHead) this.askForHead();
     if (state.status !== Status.viewChange) return;

@@ -3,6 +3,7 @@
  * portable backend's file I/O, syncs file and directory. On failure nothing is left behind.
  */
 import { rmSync } from "node:fs";
+import type { DataFileError } from "../core/data-file-error.ts";
 import { openIo } from "../io/open-io.ts";
 import { closeDataFile, type DataFile, openDataFile } from "../native/files.ts";
 import {
@@ -25,6 +26,8 @@ export interface FormatFileOptions {
   readonly directIo: boolean;
   /** Undefined takes the preset's. */
   readonly clientsMax: number | undefined;
+  /** The file replaces one that was lost: it takes part when the others have told it enough. */
+  readonly recovering?: boolean;
 }
 
 /**
@@ -55,11 +58,12 @@ export function formatFile(
   });
   const { io } = openIo({ backend: "portable", drive: "guest" });
   io.start(() => {});
-  formatThrough(io, file.fd, format, ownRelease, (error) => {
+  const onFormatted = (error: DataFileError | null): void => {
     io.stop(() => {
       closeDataFile(file);
       if (error !== null) rmSync(options.path, { force: true });
       onDone(error === null ? null : error.message);
     });
-  });
+  };
+  formatThrough(io, file.fd, format, ownRelease, onFormatted, options.recovering ?? false);
 }

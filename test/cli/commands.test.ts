@@ -119,11 +119,11 @@ describe("mistakes", () => {
     [["formt"], "there is no command 'formt'; did you mean 'format'?"],
     [
       ["repl"],
-      "there is no command 'repl'; the commands are format, start, development, inspect, benchmark, simulate, version.",
+      "there is no command 'repl'; the commands are format, start, development, recover, inspect, benchmark, simulate, version.",
     ],
     [
       ["--cluster=0", "format"],
-      "the command comes before its options; write 'pacioli COMMAND --cluster=0' (commands: format, start, development, inspect, benchmark, simulate, version).",
+      "the command comes before its options; write 'pacioli COMMAND --cluster=0' (commands: format, start, development, recover, inspect, benchmark, simulate, version).",
     ],
     [["-v"], "there is no option '-v' before a command; did you mean 'pacioli version'?"],
     [["--Help"], "there is no option '--Help' before a command; did you mean 'pacioli help'?"],

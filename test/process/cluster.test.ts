@@ -2,7 +2,7 @@
  * Several replicas as processes: an official client's money survives the loss of any one of them,
  * and every mistake in putting a cluster together is named in one line.
  */
-import { copyFileSync } from "node:fs";
+import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient } from "tigerbeetle-node";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
@@ -78,6 +78,29 @@ describe("three replicas", () => {
     // Without one of the others, nothing is answered but with the one that came back.
     await cluster.kill(0);
     while (batches < 110) await transfer(client, batches++);
+    expect(await debits(client), cluster.logs).toBe(BigInt(batches * batchSize));
+    await cluster.stop();
+    for (const file of cluster.files.slice(1)) {
+      expect(pacioli(["inspect", "integrity", file]).stdout).toMatch(/everything is intact$/m);
+    }
+  });
+
+  test("a replica whose data file is gone is rebuilt from the others", async () => {
+    const cluster = await ClusterProcesses.start(3);
+    const client = connect(cluster.ports);
+    await client.createAccounts([makeAccount(1n), makeAccount(2n)]);
+    let batches = 0;
+    while (batches < 100) await transfer(client, batches++);
+    await cluster.kill(1);
+    rmSync(cluster.files[1]!);
+    const where = ["--cluster=0", "--replica=1", "--replica-count=3", "--development"];
+    expect(pacioli(["recover", ...where, cluster.files[1]!]).status).toBe(0);
+    await cluster.startReplica(1);
+    while (batches < 110) await transfer(client, batches++);
+    await cluster.untilLog(1, /takes full part from now on/);
+    // Without one of the others, nothing is answered but with the one that was rebuilt.
+    await cluster.kill(0);
+    while (batches < 120) await transfer(client, batches++);
     expect(await debits(client), cluster.logs).toBe(BigInt(batches * batchSize));
     await cluster.stop();
     for (const file of cluster.files.slice(1)) {

@@ -51,14 +51,7 @@ export const formatCommand = defineCommand({
     const replicaCount = values["replica-count"];
     const replica = replicaIndex(values.replica, replicaCount);
     const path = userPath(file!);
-    if (existsSync(path)) {
-      throw new CommandError(
-        `'${path}' exists and is not overwritten; give the name of a new file.`,
-      );
-    }
-    if (!existsSync(dirname(path))) {
-      throw new CommandError(`the folder '${dirname(path)}' does not exist; make it first.`);
-    }
+    checkNewFile(path);
     await formatDataFile({
       path,
       cluster: values.cluster,
@@ -74,8 +67,18 @@ export const formatCommand = defineCommand({
   },
 });
 
+/** @throws {CommandError} when there is something at the path already, or no folder for it. */
+export function checkNewFile(path: string): void {
+  if (existsSync(path)) {
+    throw new CommandError(`'${path}' exists and is not overwritten; give the name of a new file.`);
+  }
+  if (!existsSync(dirname(path))) {
+    throw new CommandError(`the folder '${dirname(path)}' does not exist; make it first.`);
+  }
+}
+
 /** @throws {CommandError} */
-function replicaIndex(given: number | undefined, replicaCount: number): number {
+export function replicaIndex(given: number | undefined, replicaCount: number): number {
   if (given === undefined && replicaCount === 1) return 0;
   const all = replicaCount === 1 ? "--replica=0" : `--replica=0 to ${replicaCount - 1}`;
   if (given === undefined) {
