@@ -87,6 +87,11 @@ export interface SuperblockContent {
   readonly logView: number;
   readonly commitMax: number;
   readonly checkpointOp: number;
+  /** Ops whose blocks a state sync has yet to fetch: first, last; 0, 0 when none is under way. */
+  readonly syncOpMin: number;
+  readonly syncOpMax: number;
+  /** The file replaces a lost one; its replica does not vote yet. */
+  readonly recovering: boolean;
   readonly checkpointId: string;
   readonly parentCheckpointId: string;
   readonly grandparentCheckpointId: string;
@@ -152,6 +157,9 @@ function superblockContent(copies: Memory, copy: number): SuperblockContent {
     logView: words[first + word.logView]!,
     commitMax: u64ReadNumber(words, first + word.commitMax),
     checkpointOp: u64ReadNumber(words, checkpoint + inside.op),
+    syncOpMin: u64ReadNumber(words, first + word.syncOpMin),
+    syncOpMax: u64ReadNumber(words, first + word.syncOpMax),
+    recovering: words[first + word.recovering] === 1,
     checkpointId: u128Text(id, 0),
     parentCheckpointId: u128Text(words, checkpoint + inside.parentId),
     grandparentCheckpointId: u128Text(words, checkpoint + inside.grandparentId),

@@ -1,11 +1,13 @@
 /** The superblock moves to another replica's checkpoint; a lost file's replacement does not vote. */
 import { describe, expect, test } from "vitest";
+import { superblockView } from "../../src/cli/inspect/views.ts";
 import { assert } from "../../src/core/assert.ts";
 import { u64WriteNumber } from "../../src/core/u128.ts";
 import { checkpointStateFault, checkpointStateOp } from "../../src/wal/checkpoint-state.ts";
 import type { FormatOptions } from "../../src/wal/data-file.ts";
 import { formatDataFile } from "../../src/wal/format.ts";
 import { headerWords, type Memory, scratchMemory, sealMessage } from "../../src/wal/headers.ts";
+import { inspectSuperblock } from "../../src/wal/inspect.ts";
 import type { Superblock } from "../../src/wal/superblock.ts";
 import {
   checkpointLayout,
@@ -59,6 +61,17 @@ function idOf(superblock: Superblock): string {
   return id.join(",");
 }
 
+/** What `inspect superblock` prints. */
+function shown(io: MemoryFileIo): string {
+  const summary = inspectSuperblock({
+    read: (target, length, at) => {
+      target.set(io.peek(at, length));
+      return true;
+    },
+  });
+  return superblockView(summary).text;
+}
+
 const eight = stateAt(8);
 const twelve = stateAt(12);
 
@@ -107,6 +120,7 @@ describe("moving to another replica's checkpoint", () => {
     io.run();
     // The first sync was not complete.
     expect([superblock.syncOpMin, superblock.syncOpMax]).toEqual([5, 12]);
+    expect(shown(io)).toContain("blocks of ops 5 to 12 may be missing; a start fetches them");
     superblock.updateView(2, 2, 0, noHeaders, 0, () => {});
     io.run();
     expect(openSuperblock(io.clone(2)).syncing).toBe(true);
@@ -118,6 +132,7 @@ describe("moving to another replica's checkpoint", () => {
     expect(done).toBe(1);
     const again = openSuperblock(io.clone(3));
     expect([again.syncing, again.syncOpMin, again.syncOpMax]).toEqual([false, 0, 0]);
+    expect(shown(io)).not.toContain("state sync");
     expect(again.checkpointState).toEqual(twelve.words);
     // And the next checkpoint is the child of the one that was taken over.
     again.pendingStorageRoot.fill(16);
@@ -232,6 +247,7 @@ describe("the replacement of a lost file", () => {
     const io = recovering();
     let superblock = openSuperblock(io);
     expect(superblock.recovering).toBe(true);
+    expect(shown(io)).toContain("replaces a lost file: does not vote yet");
     expect(openSuperblock(image.clone(1)).recovering).toBe(false);
     superblock.updateView(3, 0, 0, noHeaders, 0, () => {});
     superblock.updateCheckpoint(4, headerOf(4), () => {});

@@ -86,8 +86,20 @@ export function superblockView(superblock: SuperblockSummary): View {
     ["view", `${current.view} (log view ${current.logView})`],
     ["committed", `op ${current.commitMax} or later`],
     ["written by", `release ${releaseText(current.release)}`],
+    ...stateFacts(current),
   ]);
   return { json, text: `${copies}\n${facts}` };
+}
+
+/** What is not so in most files. */
+function stateFacts({ syncOpMin, syncOpMax, recovering }: SuperblockContent): [string, string][] {
+  const facts: [string, string][] = [];
+  if (syncOpMax > 0) {
+    const ops = `ops ${syncOpMin} to ${syncOpMax}`;
+    facts.push(["state sync", `blocks of ${ops} may be missing; a start fetches them`]);
+  }
+  if (recovering) facts.push(["recovering", "replaces a lost file: does not vote yet"]);
+  return facts;
 }
 
 // -------------------------------------------------------------------------------------------- wal
