@@ -75,7 +75,9 @@ export class StateSync {
   }
 
   /**
-   * While the replica opens: what it misses of its own checkpoint nobody has any more, perhaps.
+   * While the replica opens: what it misses of its own checkpoint nobody has any more, perhaps. The
+   * `view` may come from a backup: a checkpoint is of committed ops, and a backup's log of the view
+   * is as good a beginning as any; it holds all that was prepared before that view.
    * @returns true when the move to the checkpoint of this `view` has begun.
    */
   beginOpening(view: Message): boolean {
@@ -84,7 +86,6 @@ export class StateSync {
     const number = words[frame.word.view]!;
     const checkpointOp = u64ReadNumber(words, viewHeader.word.checkpointOp);
     if (checkpointOp <= superblock.checkpointOp || number < superblock.view) return false;
-    if (view.bytes[frame.at.replica] !== this.state.primaryOf(number)) return false;
     return this.move(view, checkpointOp);
   }
 

@@ -382,7 +382,7 @@ export class ViewChange {
     if (nonce === null) fields.nonce.fill(0);
     else fields.nonce.set(nonce);
     fields.op = state.op;
-    fields.commitMax = state.commitMax;
+    fields.commitMax = Math.min(state.commitMax, state.op);
     fields.checkpointOp = state.superblock.checkpointOp;
     let count = 0;
     while (count < viewHeadersMax && state.op - count >= 0) {
@@ -396,7 +396,9 @@ export class ViewChange {
   onGetView(message: Message): void {
     const { state } = this;
     const view = message.words[frame.word.view]!;
-    if (!state.isNormalPrimary || view > state.view) return;
+    if (state.status !== Status.normal || view > state.view) return;
+    // One that cannot open asks for a checkpoint (it knows no view yet): any replica's will do.
+    if (!state.isPrimary && view !== 0) return;
     const from = message.bytes[frame.at.replica]!;
     const at = getViewHeader.word.nonce;
     this.sendView(from, message.words.subarray(at, at + 4));
