@@ -462,6 +462,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     if (this.trace.logging) {
       this.trace.log(place.name, "open", `view ${replica.view} committed ${replica.commitMin}`);
     }
+    const { checkpointOp } = place.parts!.superblock;
+    // A power cut after the superblock had moved, before the replica could say so.
+    if (checkpointOp > place.executedMax) this.load.onStateSync(place.index, checkpointOp);
     this.load.onReplicaOpen(place.index);
     // What it starts from, the empty state included, is a checkpoint that prepares may name.
     this.load.onCheckpoint(place.index, place.parts!.superblock.checkpointOp, place.checkpointId());
