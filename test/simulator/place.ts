@@ -88,6 +88,8 @@ export class Place implements Receiver, SocketHost {
   /** Something was done to the machine after which the process may give up. */
   fatalAllowed = false;
   diskFull = false;
+  /** It has moved to a checkpoint of the cluster's, whose blocks it may not have yet. */
+  syncing = false;
   readonly name: string;
 
   private packetBus: PacketBus | null = null;

@@ -333,9 +333,11 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   private chooseCore(): number[] {
     const voters = this.places.filter((place) => !place.standby);
     const all = voters.map((place) => place.index);
-    const sound = all.filter((index) => this.atlas.damaged(index) === 0);
+    const sound = all.filter(
+      (index) => this.atlas.damaged(index) === 0 && !this.places[index]!.syncing,
+    );
     const { viewChange } = quorumsFor(this.replicaCount);
-    // Damage may need every copy that there is.
+    // Damage may need every copy that there is, and who has not got all blocks does not vote.
     if (sound.length < viewChange || sound.length < all.length) return all;
     while (sound.length > viewChange && this.faultRandom.chance(0.6)) {
       sound.splice(this.faultRandom.below(sound.length), 1);
@@ -457,6 +459,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
 
   onOpened(place: Place): void {
     const { replica } = place.parts!;
+    place.syncing = false;
     this.viewMax = Math.max(this.viewMax, replica.view);
     this.trace.record(Kind.open, place.index, replica.commitMin, replica.view);
     if (this.trace.logging) {
@@ -473,6 +476,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   onMoved(place: Place): void {
     const op = place.parts!.superblock.checkpointOp;
     this.count("state syncs");
+    place.syncing = true;
     if (this.trace.logging) this.trace.log(place.name, "state sync", `to op ${op}`);
     if (place.disk.writesInFlight > 0) {
       this.fail(`${place.name} moved to another checkpoint and is writing still`);
