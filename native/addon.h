@@ -22,7 +22,7 @@ struct AddonData {
 AddonData& addon_data(napi_env env);
 
 // The whole of a buffer as an ArrayBuffer that frees it when collected; null when the runtime
-// allows no external memory (the buffer is freed at once).
+// allows no external memory, or none so long: then the buffer is given back.
 napi_value wrap_buffer(napi_env env, AddonData& data, uint32_t id);
 
 void set_function(napi_env env, Napi::Object exports, const char* name, napi_callback function);

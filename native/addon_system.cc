@@ -1,6 +1,5 @@
 // Memory, files and clocks for JavaScript.
 #include "addon.h"
-#include "check.h"
 #include "clocks.h"
 #include "files.h"
 #include "values.h"
@@ -20,12 +19,20 @@ void finalize_wrapped(napi_env, void*, void* hint) {
   delete wrapped;
 }
 
-// allocate(sizeBytes, large): { id, memory }, or null when there is no memory to be had.
+Napi::Value refuse_arguments(Napi::Env env, const char* signature) {
+  Napi::TypeError::New(env, signature).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
+// allocate(sizeBytes, large): { id, memory }, or null when there is no memory to be had, or when
+// the runtime has no ArrayBuffer of that length.
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   size_t size_bytes;
-  CHECK(info.Length() == 2);
-  CHECK(read_size(env, info[0], &size_bytes));
+  if (info.Length() != 2 || !read_size(env, info[0], &size_bytes) || size_bytes == 0 ||
+      !info[1].IsBoolean()) {
+    return refuse_arguments(env, "allocate(sizeBytes, large): a whole number from 1 to 2^53 - 1");
+  }
   AddonData& data = addon_data(env);
   const uint32_t id = data.buffers->allocate(size_bytes, info[1].As<Napi::Boolean>().Value());
   if (id == buffer_none) return env.Null();
@@ -48,18 +55,23 @@ napi_value write_clock(napi_env env, napi_callback_info) {
 
 template <class Result, Result (*function)(int)>
 Napi::Value with_file(const Napi::CallbackInfo& info) {
-  CHECK(info.Length() == 1 && info[0].IsNumber());
-  const Result result = function(info[0].As<Napi::Number>().Int32Value());
+  int fd;
+  if (info.Length() != 1 || !read_descriptor(info.Env(), info[0], &fd)) {
+    return refuse_arguments(info.Env(), "(fd): the number of an open file");
+  }
+  const Result result = function(fd);
   return Napi::Number::New(info.Env(), static_cast<double>(result));
 }
 
 // filePreallocate(fd, sizeBytes)
 Napi::Value preallocate(const Napi::CallbackInfo& info) {
+  int fd;
   size_t size_bytes;
-  CHECK(info.Length() == 2 && info[0].IsNumber());
-  CHECK(read_size(info.Env(), info[1], &size_bytes));
-  const int result = file_preallocate(info[0].As<Napi::Number>().Int32Value(),
-                                      static_cast<int64_t>(size_bytes));
+  if (info.Length() != 2 || !read_descriptor(info.Env(), info[0], &fd) ||
+      !read_size(info.Env(), info[1], &size_bytes)) {
+    return refuse_arguments(info.Env(), "filePreallocate(fd, sizeBytes)");
+  }
+  const int result = file_preallocate(fd, static_cast<int64_t>(size_bytes));
   return Napi::Number::New(info.Env(), result);
 }
 
@@ -72,7 +84,14 @@ napi_value wrap_buffer(napi_env env, AddonData& data, uint32_t id) {
       napi_create_external_arraybuffer(env, data.buffers->base(id), data.buffers->size_bytes(id),
                                        finalize_wrapped, wrapped, &memory);
   if (status == napi_ok) return memory;
-  finalize_wrapped(env, nullptr, wrapped);
+  // Refused before it was looked at, the memory is still ours. Once Node has taken it, it finalizes
+  // it also when it then fails, perhaps later: doing so here would free the buffer twice.
+  if (status != napi_generic_failure) finalize_wrapped(env, nullptr, wrapped);
+  bool pending = false;
+  napi_value ignored;
+  if (napi_is_exception_pending(env, &pending) == napi_ok && pending) {
+    napi_get_and_clear_last_exception(env, &ignored);
+  }
   return nullptr;
 }
 

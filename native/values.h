@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 #include <napi.h>
 
@@ -43,6 +44,13 @@ inline bool read_size(napi_env env, napi_value value, size_t* out) {
   if (napi_get_value_double(env, value, &number) != napi_ok) return false;
   if (!(number >= 0 && number < 9007199254740992.0) || std::floor(number) != number) return false;
   *out = static_cast<size_t>(number);
+  return true;
+}
+
+inline bool read_descriptor(napi_env env, napi_value value, int* out) {
+  size_t number;
+  if (!read_size(env, value, &number) || number > INT32_MAX) return false;
+  *out = static_cast<int>(number);
   return true;
 }
 

@@ -1,3 +1,4 @@
+import { constants } from "node:buffer";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,6 +73,26 @@ function fakeNode(folder: string): string {
   writeFileSync(path, "no shared library");
   return path;
 }
+
+test("sizes that no array has are refused, and what is no size or file at all", async () => {
+  const { addon } = await load({ PACIOLI_NO_ADDON: "0" });
+  if (addon === null) throw new Error("the addon is built where the tests run");
+  for (let round = 0; round < 10; round += 1) {
+    for (const large of [false, true]) {
+      // More than Node.js 20 can wrap: it gives the memory back by itself then.
+      const memory = addon.allocate(2 ** 32 + 4096, large);
+      expect(memory === null).toBe(constants.MAX_LENGTH < 2 ** 32 + 4096);
+      expect(addon.allocate(2 ** 53 - 1, large)).toBeNull();
+    }
+  }
+  for (const size of [-1, 1.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY]) {
+    expect(() => addon.allocate(size, true)).toThrow(TypeError);
+    expect(() => addon.filePreallocate(0, size)).toThrow(TypeError);
+    expect(() => addon.fileSize(size)).toThrow(TypeError);
+  }
+  expect(() => addon.allocate(0, false)).toThrow(TypeError);
+  expect(() => addon.allocate("4096" as unknown as number, false)).toThrow(TypeError);
+});
 
 test("a difference in any number is found", () => {
   expect(layoutDifference(nativeLayout)).toBeNull();

@@ -6,6 +6,7 @@
  *
  * Memory is zeroed. It is for start-up: nothing is ever given back early.
  */
+import { constants } from "node:buffer";
 import { assert } from "../core/assert.ts";
 import { loadAddon } from "./addon.ts";
 import { nativeLayout } from "./layout.ts";
@@ -33,6 +34,8 @@ declare const WebAssembly: {
 const pageSize = nativeLayout.pageSize;
 const wasmPageSize = 65_536;
 const wasmPagesMax = 65_536;
+/** The runtime's longest array; Node.js 20 ends at 4 GiB. Bytes. */
+const arraySizeMax = constants.MAX_LENGTH;
 /** Large enough for hundreds of messages, small against a machine's memory. Bytes. */
 const regionSize = 64 * 1024 * 1024;
 
@@ -55,6 +58,12 @@ export function allocateLarge(sizeBytes: number): PageMemory {
 function allocate(sizeBytes: number, large: boolean): PageMemory {
   assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, "memory has a size");
   assert(sizeBytes % 4 === 0, "memory is whole words");
+  if (sizeBytes > arraySizeMax) {
+    throw new MemoryError(
+      `${sizeBytes} bytes are wanted in one piece, and Node.js ${process.versions.node} has ` +
+        `${arraySizeMax} at most`,
+    );
+  }
   const native = loadAddon()?.allocate(sizeBytes, large) ?? null;
   if (native !== null) return view(native.memory, 0, sizeBytes, native.id);
   return allocatePortable(sizeBytes);
@@ -77,7 +86,10 @@ export function allocatePortable(sizeBytes: number): PageMemory {
 function wasmMemory(sizeBytes: number): ArrayBuffer {
   const pages = Math.ceil(sizeBytes / wasmPageSize);
   if (pages > wasmPagesMax) {
-    throw new MemoryError(`${sizeBytes} bytes in one piece need the native addon`);
+    throw new MemoryError(
+      `${sizeBytes} bytes are wanted in one piece; the addon gives none, and without it there are ` +
+        `${wasmPagesMax * wasmPageSize} at most`,
+    );
   }
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer;
