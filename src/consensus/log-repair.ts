@@ -96,7 +96,7 @@ export class LogRepair {
   /** Asks for what is missing and has not been asked for. */
   run(): void {
     const { state } = this;
-    if (state.replicaCount === 1 || !state.hasLog) return;
+    if (state.replicaCount === 1 || !this.mayTake()) return;
     if (state.status !== Status.normal && state.status !== Status.viewChange) return;
     this.expire();
     if (state.isNormalBackup && state.commitMax > state.op && this.ticks >= this.headUntil) {
@@ -168,11 +168,18 @@ export class LogRepair {
     return other < state.replica ? other : other + 1;
   }
 
+  /**
+   * The log is known, and it is durable that this replica has left the one before: journaled earlier, a
+   * prepare of this log would pass as one of that after a crash.
+   */
+  private mayTake(): boolean {
+    return this.state.hasLog && this.state.viewDurable;
+  }
+
   /** The header of a prepare that arrived: true when it is one that the log wants here. */
   wants(op: number, message: Message): boolean {
     const { journal } = this.state;
-    if (!this.state.hasLog || !this.options.chain.trusts(op) || journal.hasPrepare(op))
-      return false;
+    if (!this.mayTake() || !this.options.chain.trusts(op) || journal.hasPrepare(op)) return false;
     if (!journal.canWrite(op)) return false;
     const at = journal.headerAt(op);
     for (let word = 0; word < 4; word += 1) {

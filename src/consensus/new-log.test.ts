@@ -144,3 +144,18 @@ test("a gap in the canonical log is filled by what its successor names", () => {
   expect(log?.op).toBe(5);
   expect(log?.headerCount).toBe(3);
 });
+
+test("nothing is decided while the ends of the log do not follow each other", () => {
+  const stray = tell({
+    logView: 2,
+    commit: 3,
+    op: 5,
+    ops: [{ view: 2, present: true }, here, here],
+  });
+  const other = tell({ logView: 2, commit: 3, op: 3, ops: [here] });
+  expect(decide([stray, other, silent], 3)).toBeNull();
+  // Below what is committed the chain from above tells which is right.
+  const committed = tell({ logView: 2, commit: 4, op: 4, ops: [here, here] });
+  const log = decide([stray, committed, silent], 3);
+  expect([log?.op, log?.headerCount]).toEqual([5, 1]);
+});

@@ -82,11 +82,23 @@ export class NewLog {
       const source = wanted < 0 ? null : canonicalHeader(ends, logView, wanted);
       if (source === null) break;
       const at = source.headerAt(wanted);
+      if (!this.connects(source.headers, at)) {
+        // Below what is committed somebody remembers another log; the chain from above finds the right one.
+        if (wanted <= this.commitMax) break;
+        return LogDecision.waiting;
+      }
       const target = this.headerCount * headerWords;
       this.headers.set(source.headers.subarray(at, at + headerWords), target);
       this.headerCount += 1;
     }
     return this.headerCount === 0 ? LogDecision.waiting : LogDecision.decided;
+  }
+
+  /** True when the last header taken names the one at words[at] as its parent. */
+  private connects(words: Uint32Array, at: number): boolean {
+    if (this.headerCount === 0) return true;
+    const above = (this.headerCount - 1) * headerWords;
+    return u128Equal(words, at, this.headers, above + prepareHeader.word.parent);
   }
 }
 

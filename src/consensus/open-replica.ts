@@ -212,7 +212,8 @@ class Opening {
 /**
  * Lays what the superblock remembers of the last view change over the recovered journal. In the log
  * view's log everything above the recorded head was prepared in that view: older prepares there were
- * cut off by the view change. The recorded headers are the log's, whatever lies in their slots.
+ * cut off by the view change. The recorded headers are the log's, whatever lies in their slots, and all
+ * of them fit: no log is taken over that the journal has no room for.
  * @returns The head.
  */
 function layViewOver(journal: Journal, superblock: Superblock): number {
@@ -222,7 +223,7 @@ function layViewOver(journal: Journal, superblock: Superblock): number {
     for (let index = 0; index < viewHeaderCount; index += 1) {
       const at = index * headerWords;
       const op = headerOp(viewHeaders, at);
-      if (op > journal.checkpointed && op <= journal.opMax) journal.installHeader(viewHeaders, at);
+      if (op > journal.checkpointed) journal.installHeader(viewHeaders, at);
     }
   }
   return journal.opHighest;

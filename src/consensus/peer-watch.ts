@@ -2,8 +2,11 @@
  * Pings peers, for their clocks, and finds out whether they belong: a replica that was formatted with
  * other constants, or whose checkpoint differs at the same op, must not be believed.
  *
- * Invariant: messages of a peer are dropped until a ping of it shows that it belongs; a new connection
- * begins with one.
+ * Invariants:
+ * - Messages of a peer are dropped until a ping of it shows that it belongs; a new connection begins
+ *   with one.
+ * - One replica that has diverged does not stop the others. Who differs from so many that it may be the
+ *   odd one itself, stops.
  */
 import { u64Compare, u64ReadNumber, u128Equal } from "../core/u128.ts";
 import type { Time } from "../io/io.ts";
@@ -40,6 +43,8 @@ export class PeerWatch {
   private known = 0;
   /** Bit r: replica r was named in the log because it does not. */
   private named = 0;
+  /** Op of the checkpoint that was another one at each peer; −1: none was. */
+  private readonly divergedAt: Float64Array;
   private ticksToPing = 1;
   /** Durable view of each peer, as it said since this replica was opened; −1: nothing heard. */
   private readonly views: Float64Array;
@@ -50,31 +55,48 @@ export class PeerWatch {
     this.state = options.state;
     this.fields.formatId.set(options.formatId.subarray(0, 4));
     this.fields.replicaCount = options.state.replicaCount;
+    this.divergedAt = new Float64Array(options.state.replicaCount).fill(-1);
     this.views = new Float64Array(options.state.replicaCount).fill(-1);
     options.time.monotonicNs(this.openedAt, 0);
   }
 
   isForeign(replica: number): boolean {
-    return (this.known & (1 << replica)) === 0;
+    return (this.known & (1 << replica)) === 0 || this.divergedAt[replica] !== -1;
   }
 
   onPing(message: Message): void {
     const from = message.bytes[frame.at.replica]!;
-    const { words } = message;
     if (!this.belongs(message, from)) return;
-    const { superblock } = this.state;
-    if (u64ReadNumber(words, pingHeader.word.checkpointOp) === superblock.checkpointOp) {
-      superblock.copyCheckpointId(this.ownId, 0);
-      if (!u128Equal(words, pingHeader.word.checkpointId, this.ownId, 0)) {
-        this.options.onFatal(
-          `checkpoint ${superblock.checkpointOp} is another one here than at replica ${from}: replicas have ` +
-            "diverged; keep their data files for analysis.",
-        );
-        return;
-      }
-    }
+    if (this.hasDiverged(message, from)) return;
     this.options.time.wallNs(this.wall, 0);
     this.options.peers.pong(message, from, this.wall);
+  }
+
+  /** True when the sender's checkpoint is not the own one of the same op. */
+  private hasDiverged(ping: Message, from: number): boolean {
+    const { words } = ping;
+    const { divergedAt } = this;
+    const { superblock, replicaCount } = this.state;
+    const op = u64ReadNumber(words, pingHeader.word.checkpointOp);
+    if (op !== superblock.checkpointOp) {
+      // Of later ones nothing is known, and what was found out stands. One that has gone back was rebuilt.
+      if (op < divergedAt[from]!) divergedAt[from] = -1;
+      return divergedAt[from] !== -1;
+    }
+    superblock.copyCheckpointId(this.ownId, 0);
+    if (u128Equal(words, pingHeader.word.checkpointId, this.ownId, 0)) {
+      divergedAt[from] = -1;
+      return false;
+    }
+    const what = `checkpoint ${superblock.checkpointOp} is another one here than at replica ${from}`;
+    if (divergedAt[from] === -1) this.options.log(`${what}: it is ignored`);
+    divergedAt[from] = op;
+    let differing = 0;
+    for (const at of divergedAt) if (at !== -1) differing += 1;
+    if (2 * differing >= replicaCount) {
+      this.options.onFatal(`${what}: replicas have diverged; keep their data files for analysis.`);
+    }
+    return true;
   }
 
   private belongs(message: Message, from: number): boolean {

@@ -310,8 +310,7 @@ export class Replica extends ReplicaState {
   onMessage(message: Message, connection: Connection): void {
     if (this.status === Status.stopped || this.onBlockMessage(message)) return;
     if (this.status === Status.recovering) {
-      const tells = this.blocksStuck && message.bytes[frame.at.command] === Command.view;
-      if (tells) this.stateSync.beginOpening(message);
+      if (this.replicaCount > 1) this.onMessageOpening(message);
       return;
     }
     switch (message.bytes[frame.at.command]) {
@@ -324,6 +323,23 @@ export class Replica extends ReplicaState {
       default:
         if (this.replicaCount > 1) this.onPeerMessage(message);
         else this.counters.dropped += 1;
+    }
+  }
+
+  /** While it opens it says who it is, and takes a newer checkpoint if it asked for one. */
+  private onMessageOpening(message: Message): void {
+    const from = message.bytes[frame.at.replica]!;
+    if (from >= this.replicaCount) return;
+    switch (message.bytes[frame.at.command]) {
+      case Command.ping:
+        this.watch.onPing(message);
+        return;
+      case Command.view:
+        if (!this.blocksStuck || this.watch.isForeign(from)) return;
+        if (this.viewChange.isAnswer(message.words)) this.stateSync.beginOpening(message);
+        return;
+      default:
+        this.counters.dropped += 1;
     }
   }
 
@@ -471,9 +487,10 @@ export class Replica extends ReplicaState {
       return;
     }
     if (view === this.view && this.isNormalBackup && author === this.primaryOf(view)) {
-      this.hearPrimary();
       this.learnCommit(u64ReadNumber(words, prepareHeader.word.commit));
       if (this.backup.onNext(message)) {
+        // Others pass on prepares that were asked for; new ones come from the primary alone.
+        this.hearPrimary();
         this.execution.drain();
         return;
       }

@@ -5,7 +5,9 @@
  * does not have, its peers send (block-repair.ts); those that it has are the same ones.
  *
  * Invariants:
- * - A replica only moves forward: to a checkpoint above all that it has executed.
+ * - A replica only moves forward: to a checkpoint above its own durable one. That may lie below what it
+ *   has executed, which it executes again then, as after a crash.
+ * - The log that it takes with the checkpoint fits its journal under that checkpoint.
  * - From the decision on it acknowledges, votes and executes nothing, until it is opened anew.
  */
 import { checkpointStateSize, headerSize, viewHeadersMax } from "../core/limits.ts";
@@ -67,8 +69,10 @@ export class StateSync {
     const { state } = this;
     const { words } = view;
     const checkpointOp = u64ReadNumber(words, viewHeader.word.checkpointOp);
-    if (checkpointOp <= state.commitMin) return false;
     const op = u64ReadNumber(words, viewHeader.word.op);
+    // Its head lies where the own journal has no room: the log can not be taken over as it is.
+    if (op > state.journal.opMax) return this.move(view, checkpointOp);
+    if (checkpointOp <= state.commitMin) return false;
     const overwritten = op - state.journal.slotCount >= state.commitMin;
     if (!overwritten && this.ticksStuck < stuckTicks) return false;
     return this.move(view, checkpointOp);
@@ -81,18 +85,17 @@ export class StateSync {
    * @returns true when the move to the checkpoint of this `view` has begun.
    */
   beginOpening(view: Message): boolean {
-    const { superblock } = this.state;
     const { words } = view;
-    const number = words[frame.word.view]!;
-    const checkpointOp = u64ReadNumber(words, viewHeader.word.checkpointOp);
-    if (checkpointOp <= superblock.checkpointOp || number < superblock.view) return false;
-    return this.move(view, checkpointOp);
+    if (words[frame.word.view]! < this.state.superblock.view) return false;
+    return this.move(view, u64ReadNumber(words, viewHeader.word.checkpointOp));
   }
 
   private move(view: Message, checkpointOp: number): boolean {
     const { state } = this;
     const { words } = view;
     const format = state.superblock.formatOptions;
+    if (checkpointOp <= state.superblock.checkpointOp) return false;
+    if (u64ReadNumber(words, viewHeader.word.op) > checkpointOp + format.slotCount) return false;
     if (checkpointStateOp(words, stateWord) !== checkpointOp) return false;
     if (checkpointStateFault(view, stateWord * 4, format) !== null) return false;
     this.options.log(`moving to the cluster's checkpoint ${checkpointOp}`);
@@ -107,7 +110,10 @@ export class StateSync {
       const { superblock } = state;
       const { checkpoint, headers } = this;
       const { onMoved } = this.options;
-      superblock.updateSync(checkpoint, 0, newView, newView, commitMax, headers, count, onMoved);
+      // The own checkpoint may have become durable meanwhile. Opened from there, the replica asks again.
+      if (superblock.checkpointOp >= checkpointOp) onMoved();
+      else
+        superblock.updateSync(checkpoint, 0, newView, newView, commitMax, headers, count, onMoved);
     });
     return true;
   }

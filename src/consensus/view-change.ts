@@ -191,7 +191,7 @@ export class ViewChange {
     const { state } = this;
     if (this.persisting) return;
     this.persisting = true;
-    const count = this.collectHeaders(viewHeadersMax);
+    const count = this.collectHeaders();
     const { view, logView, commitMax, superblock } = state;
     superblock.updateView(view, logView, commitMax, this.headers, count, () => {
       this.persisting = false;
@@ -226,13 +226,15 @@ export class ViewChange {
   }
 
   /**
-   * Collects the known headers of the log's end, highest first, into `headers`.
-   * @returns How many; ops that are not known are left out.
+   * Collects the known headers of the log's end, highest first, into `headers`: the head's, which says
+   * where the log ends, and of the ops below it those that are known.
    */
-  private collectHeaders(most: number): number {
+  private collectHeaders(): number {
+    const { op: head } = this.state;
     let count = 0;
-    for (let op = this.state.op; op > this.state.op - most && op >= 0; op -= 1) {
+    for (let op = head; op > head - viewHeadersMax && op >= 0; op -= 1) {
       if (this.copyHeader(op, count * headerWords)) count += 1;
+      assert(count > 0, "the head's header is known");
     }
     return count;
   }
@@ -344,10 +346,14 @@ export class ViewChange {
     this.install();
   }
 
-  /** True when peers may have overwritten prepares that this replica has yet to execute. */
+  /**
+   * True when the log does not fit the own journal, or when peers may have overwritten prepares of it
+   * that this replica has yet to execute.
+   */
   private lags(): boolean {
-    const { state } = this;
-    return this.newLog.op - state.journal.slotCount >= state.commitMin;
+    const { op } = this.newLog;
+    const { journal, commitMin } = this.state;
+    return op > journal.opMax || op - journal.slotCount >= commitMin;
   }
 
   private install(): void {
@@ -364,10 +370,11 @@ export class ViewChange {
   private adoptLog(op: number, words: Uint32Array, at: number, count: number): void {
     const { state } = this;
     const { journal } = state;
+    assert(op <= journal.opMax, "a log is taken over whole");
     journal.removeAbove(Math.max(op, journal.checkpointed));
     for (let index = 0; index < count; index += 1) {
-      const installable = op - index > journal.checkpointed && op - index <= journal.opMax;
-      if (installable) journal.installHeader(words, at + index * headerWords);
+      if (op - index <= journal.checkpointed) break;
+      journal.installHeader(words, at + index * headerWords);
     }
     state.adoptHead(op, words, at);
     this.options.chain.reset();
@@ -389,7 +396,7 @@ export class ViewChange {
       if (!this.copyHeader(state.op - count, count * headerWords)) break;
       count += 1;
     }
-    assert(count > 0, "a primary knows its head");
+    assert(count > 0, "the head's header is known");
     this.options.peers.view(to, fields, this.headers, count);
   }
 
@@ -428,7 +435,10 @@ export class ViewChange {
       return;
     }
     if (this.options.syncTo(message)) return;
+    // Nothing that belongs to the cluster says so: its log fits under its checkpoint, and that is newer.
+    if (op > state.journal.opMax) return;
     if (state.status === Status.recoveringHead) this.recoverTo = op;
+    else this.recoverTo = Math.min(this.recoverTo, op);
     if (view > state.view) this.leave(view);
     state.status = Status.viewChange;
     state.logView = view;
@@ -444,12 +454,17 @@ export class ViewChange {
     return (words[frame.word.size]! / 4 - bodyStart) / headerWords;
   }
 
+  /** True when this `view` answers a request that this replica made since it was opened. */
+  isAnswer(words: Uint32Array): boolean {
+    return u128Equal(words, viewHeader.word.nonce, this.nonce, 0);
+  }
+
   /**
    * The own request was answered, or the view is newer than any that this replica was in. A file that
    * replaces a lost one does not know which views that was in: its peers have to say.
    */
   private mayTellHead(words: Uint32Array, view: number): boolean {
-    const answered = u128Equal(words, viewHeader.word.nonce, this.nonce, 0);
+    const answered = this.isAnswer(words);
     if (this.state.superblock.recovering) return answered && this.options.nothingAfter(view);
     return answered || view > this.state.superblock.view;
   }
@@ -466,7 +481,7 @@ export class ViewChange {
       if (!this.options.chain.trusts(op) || !journal.hasPrepare(op)) return;
     }
     this.persisting = true;
-    const count = this.collectHeaders(viewHeadersMax);
+    const count = this.collectHeaders();
     const { view, logView, commitMax } = state;
     superblock.updateRecovered(view, logView, commitMax, this.headers, count, () => {
       this.persisting = false;
@@ -482,16 +497,14 @@ export class ViewChange {
     const { state } = this;
     state.learnCommit(commitMax);
     if (this.options.syncTo(message)) return;
-    if (op > state.op) {
+    if (op > state.op && op <= state.journal.opMax) {
       const { words } = message;
       const { journal } = state;
       const count = this.headerCountOf(words);
       for (let index = 0; index < count; index += 1) {
         const own = op - index;
         if (own <= state.op) break;
-        if (own > journal.checkpointed && own <= journal.opMax) {
-          journal.installHeader(words, viewBodyHeaderAt(index));
-        }
+        if (own > journal.checkpointed) journal.installHeader(words, viewBodyHeaderAt(index));
       }
       state.adoptHead(op, words, viewBodyHeaderAt(0));
       this.options.chain.reset();

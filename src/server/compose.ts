@@ -145,8 +145,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     large: memory.repliesLarge,
   });
   const bus = options.createBus(pool, () => replica);
-  // Differs between replicas and between starts, and needs no clock.
-  const seed = superblock.sequence * 16 + format.replica;
+  const seed = startSeed(superblock.sequence * 16 + format.replica, options.time);
   const blockRepair =
     format.replicaCount === 1
       ? null
@@ -234,4 +233,18 @@ function formatIdOf(format: FormatOptions): Uint32Array {
 /** Connections of clients that a server keeps: its sessions and some that come and go. */
 export function connectionsMaxFor(clientsMax: number): number {
   return Math.min(clientsMax, clientsMaxLimit) + 64;
+}
+
+/**
+ * Differs between replicas and between starts, also between those that leave nothing in the data
+ * file: what was asked for before a start must not pass for an answer after it.
+ * @param number - Differs between replicas, and between states of the data file.
+ */
+function startSeed(number: number, time: Time): number {
+  const clocks = new Uint32Array(4);
+  time.monotonicNs(clocks, 0);
+  time.wallNs(clocks, 2);
+  let seed = number >>> 0;
+  for (const word of clocks) seed = (Math.imul(seed, 0x9e37_79b1) ^ word) >>> 0;
+  return seed;
 }

@@ -279,23 +279,26 @@ export class Journal {
     this.dirty[slot] = present ? 0 : 1;
   }
 
-  /** Forgets the headers of all ops above `op`: a new view's log ends there. */
+  /**
+   * Forgets the headers of all ops above `op`: a new view's log ends there. What a slot has lost stays
+   * lost: a later view may bring the same prepare back, and its header is still in the ring.
+   */
   removeAbove(op: number): void {
     assert(op >= this.checkpointOp, "what a checkpoint covers stays");
     for (let slot = 0; slot < this.slotCount; slot += 1) {
       if (this.ops[slot]! > op) this.ops[slot] = noOp;
-      if (this.faultyOps[slot]! > op) this.faultyOps[slot] = noOp;
-      if (this.ops[slot] === noOp) this.dirty[slot] = 0;
     }
   }
 
-  /** Forgets headers of ops above `op` that were prepared in a view before `view`. */
+  /**
+   * Forgets headers that are not of the log of log view `view`, which was taken over up to `op`: those
+   * above `op` that were prepared in views before, and all of views after it, which it never had.
+   */
   removeStale(op: number, view: number): void {
     for (let slot = 0; slot < this.slotCount; slot += 1) {
-      if (this.ops[slot]! <= op || headerView(this.headers, slot * headerWords) >= view) continue;
-      this.ops[slot] = noOp;
-      this.faultyOps[slot] = noOp;
-      this.dirty[slot] = 0;
+      if (this.ops[slot] === noOp) continue;
+      const prepared = headerView(this.headers, slot * headerWords);
+      if (prepared > view || (prepared < view && this.ops[slot]! > op)) this.ops[slot] = noOp;
     }
   }
 

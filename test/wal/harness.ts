@@ -49,12 +49,14 @@ export function formatted(
   return io;
 }
 
-export function formatInto(io: MemoryFileIo, options: FormatOptions): void {
+/** @param recovering - The file replaces one that was lost. */
+export function formatInto(io: MemoryFileIo, options: FormatOptions, recovering = false): void {
   let done = false;
-  formatDataFile(io, file, options, release, (error) => {
+  const onDone = (error: Error | null): void => {
     assert(error === null, "formatting works");
     done = true;
-  });
+  };
+  formatDataFile(io, file, options, release, onDone, recovering);
   io.run();
   assert(done, "formatting ends");
 }

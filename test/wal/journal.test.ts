@@ -401,6 +401,36 @@ describe("headers of others", () => {
     expect([journal.isFaulty(1), journal.isDirty(1)]).toEqual([true, true]);
   });
 
+  test("a lost prepare stays lost when a log ends before it and the next one has it again", () => {
+    const io = image.clone(1);
+    const first = open(io, failOnFatal, false);
+    const chain = new Chain(first);
+    const prepares = [chain.next(), chain.next()].map((prepare) => {
+      first.writePrepare(prepare, nothing);
+      return prepare.words.slice();
+    });
+    io.run();
+    io.flip(layout.prepareAt(2) + 30, 1);
+    for (const forget of ["above", "stale"]) {
+      const journal = open(io.afterKill(1), failOnFatal, false);
+      if (forget === "above") journal.removeAbove(1);
+      else journal.removeStale(1, 9);
+      expect(journal.hasHeader(2)).toBe(false);
+      journal.installHeader(prepares[1]!, 0);
+      expect([journal.hasPrepare(2), journal.isFaulty(2)]).toEqual([false, true]);
+    }
+  });
+
+  test("what was prepared after the log view is not of its log", () => {
+    const io = image.clone(1);
+    const journal = open(io, failOnFatal, false);
+    const chain = new Chain(journal);
+    for (const view of [1, 1, 2, 3]) journal.writePrepare(chain.next(0, view), nothing);
+    io.run();
+    journal.removeStale(1, 2);
+    expect([1, 2, 3, 4].map((op) => journal.hasHeader(op))).toEqual([true, false, true, false]);
+  });
+
   test("a log that ends earlier forgets what lay beyond", () => {
     const io = image.clone(1);
     const journal = open(io, failOnFatal, false);

@@ -4,7 +4,7 @@
  *
  * Per replica the ops follow each other without a gap. A restart may go back (ops above a checkpoint
  * are executed again) and never forward; only state sync jumps, to a checkpoint of an op that some
- * replica has executed. The prepares form a chain, each naming the one before.
+ * replica has executed, which may lie below what this one has. The prepares form a chain, each naming the one before.
  */
 import type { ObservedPrepare } from "./prepare.ts";
 
@@ -90,12 +90,6 @@ export class History {
   synced(replica: number, op: number): void {
     const position = this.position(replica);
     if (op > this.head) this.fail(`replica ${replica} moved to a checkpoint of unknown op ${op}`);
-    // A replica whose file was lost may come to a checkpoint below what it had executed once.
-    if (position.next !== null && op < position.next - 1) {
-      this.fail(
-        `replica ${replica} moved from op ${position.next - 1} back to a checkpoint of ${op}`,
-      );
-    }
     position.next = op + 1;
     position.top = Math.max(position.top, op);
   }

@@ -1,0 +1,125 @@
+/** Who belongs to the cluster, and what becomes of one that has diverged. */
+import { beforeEach, describe, expect, test } from "vitest";
+import { ClusterClock } from "../../src/consensus/cluster-clock.ts";
+import { PeerPort } from "../../src/consensus/peer-port.ts";
+import { PeerWatch } from "../../src/consensus/peer-watch.ts";
+import { ReplicaState } from "../../src/consensus/replica-state.ts";
+import { headerSize } from "../../src/core/limits.ts";
+import { type Message, MessagePool } from "../../src/io/message-pool.ts";
+import type { FormatOptions } from "../../src/wal/data-file.ts";
+import { PingFields, writePing } from "../../src/wire/replica-messages.ts";
+import { formatted, makePrepare, openJournal, openSuperblock } from "../wal/harness.ts";
+import { type MemoryFileIo, memoryBuffer } from "../wal/memory-file-io.ts";
+import { format } from "./harness.ts";
+
+const time = { monotonicNs: () => {}, monotonicMs: () => 0, wallNs: () => {} };
+const formatId = Uint32Array.of(1, 2, 3, 4);
+const bus = {
+  sendToReplica: () => true,
+  sendToClient: () => false,
+  sendOn: () => false,
+  relieve: () => {},
+};
+
+class Watched {
+  readonly said: string[] = [];
+  readonly fatal: string[] = [];
+  readonly watch: PeerWatch;
+  private readonly pool = new MessagePool((size) => memoryBuffer(size), { small: 8, large: 1 });
+  private readonly state: ReplicaState;
+  private readonly fields = new PingFields();
+  private readonly io: MemoryFileIo;
+
+  constructor(replicaCount: number) {
+    const options: FormatOptions = { ...format, replicaCount };
+    this.io = formatted(1, {}, options);
+    const { io } = this;
+    const superblock = openSuperblock(io);
+    const { journal } = openJournal(io, superblock, false);
+    this.state = new ReplicaState(options, journal, superblock);
+    const { replica, quorums } = this.state;
+    const replicationQuorum = quorums.replication;
+    this.watch = new PeerWatch({
+      state: this.state,
+      peers: new PeerPort(this.state, bus, this.pool),
+      clock: new ClusterClock({ replica, replicaCount, replicationQuorum, time }),
+      time,
+      formatId,
+      log: (text) => this.said.push(text),
+      onFatal: (text) => this.fatal.push(text),
+    });
+  }
+
+  checkpoint(op: number): void {
+    const prepare = memoryBuffer(4096);
+    makePrepare(prepare, op, 0, op - 1, Uint32Array.of(1, 2, 3, 4), 0, 1);
+    const { superblock } = this.state;
+    superblock.updateCheckpoint(op, prepare.words.slice(0, headerSize / 4), () => {});
+    this.io.run();
+  }
+
+  /** @param id - Of the checkpoint at `op`; null: the own one. */
+  ping(from: number, op: number, id: Uint32Array | null): boolean {
+    const { fields, state } = this;
+    fields.formatId.set(formatId);
+    fields.replicaCount = state.replicaCount;
+    fields.checkpointOp = op;
+    if (id === null) state.superblock.copyCheckpointId(fields.checkpointId, 0);
+    else fields.checkpointId.set(id);
+    const message: Message = this.pool.get(headerSize)!;
+    writePing(message.bytes, message.words, state.cluster, 0, from, fields);
+    this.watch.onPing(message);
+    this.pool.unref(message);
+    return !this.watch.isForeign(from);
+  }
+}
+
+const other = Uint32Array.of(9, 9, 9, 9);
+
+describe("a replica whose checkpoint is another one", () => {
+  let three: Watched;
+  beforeEach(() => {
+    three = new Watched(3);
+  });
+
+  test("is ignored, and does not stop those who agree", () => {
+    expect([three.ping(0, 0, null), three.ping(2, 0, null)]).toEqual([true, true]);
+    expect(three.ping(2, 0, other)).toBe(false);
+    expect([three.ping(0, 0, null), three.fatal]).toEqual([true, []]);
+    // Also at other ops, of which nothing is known; and it is named once.
+    expect([three.ping(2, 4, other), three.ping(2, 0, other)]).toEqual([false, false]);
+    expect(three.said).toEqual([
+      "checkpoint 0 is another one here than at replica 2: it is ignored",
+    ]);
+  });
+
+  test("is believed again when it has the same one", () => {
+    expect(three.ping(2, 0, other)).toBe(false);
+    expect(three.ping(2, 0, null)).toBe(true);
+  });
+
+  test("is believed again when it was rebuilt, until it has another one again", () => {
+    three.checkpoint(4);
+    expect(three.ping(2, 4, other)).toBe(false);
+    expect(three.ping(2, 0, other)).toBe(true);
+    expect(three.ping(2, 4, other)).toBe(false);
+  });
+
+  test.each([
+    [2, 1],
+    [3, 2],
+    [4, 2],
+    [5, 3],
+    [6, 3],
+  ])("of %d replicas, %d that differ stop the one that they differ from", (count, differing) => {
+    const watched = new Watched(count);
+    let told = 0;
+    for (let replica = 0; told < differing; replica += 1) {
+      if (replica === format.replica) continue;
+      expect(watched.fatal).toEqual([]);
+      watched.ping(replica, 0, other);
+      told += 1;
+    }
+    expect(watched.fatal).toHaveLength(1);
+  });
+});

@@ -1,0 +1,142 @@
+/** Logs are taken over whole, by replicas that have room for them, and only when that is durable. */
+import { describe, expect, test } from "vitest";
+import { Status } from "../../src/consensus/replica-state.ts";
+import { headerSize } from "../../src/core/limits.ts";
+import { headerOp } from "../../src/wal/headers.ts";
+import { Command } from "../../src/wire/header.ts";
+import { joinHeadersMax } from "../../src/wire/replica-headers.ts";
+import { bodyHeaderAt, JoinViewFields, writeJoinView } from "../../src/wire/replica-messages.ts";
+import { format, type Log, OneReplica, recoveringImage } from "./harness.ts";
+
+/** The own journal's last op while nothing was checkpointed: 32 slots. */
+const opMax = 32;
+
+/** What replica 2 tells of its log in `view`. All its prepares are there. */
+function joinView(replica: OneReplica, log: Log, view: number, commit: number) {
+  const fields = new JoinViewFields();
+  fields.op = log.head;
+  fields.commitMin = commit;
+  fields.commitMax = commit;
+  fields.present = (1 << joinHeadersMax) - 1;
+  const message = replica.message(new Uint8Array(headerSize * (1 + joinHeadersMax)));
+  for (let index = 0; index < joinHeadersMax; index += 1) {
+    message.words.set(log.header(log.head - index), bodyHeaderAt(index));
+  }
+  const { bytes, words } = message;
+  writeJoinView(bytes, words, format.cluster, view, 2, fields, joinHeadersMax);
+  return message;
+}
+
+describe("a log that the own journal has no room for", () => {
+  test("is taken with the sender's checkpoint, also when that lies below what was executed", () => {
+    const replica = new OneReplica();
+    replica.log.extend(opMax + 4, 0);
+    replica.follow(20, 18);
+    replica.viewChange.onView(replica.viewMessage(replica.log, 3, 8));
+    expect(replica.state.status).toBe(Status.stopped);
+    replica.settle();
+    expect(replica.moved).toBe(1);
+    const { superblock, journal } = replica.afterCrash();
+    expect([superblock.view, superblock.logView, superblock.checkpointOp]).toEqual([3, 3, 8]);
+    // What is recorded is the whole log, and it fits.
+    expect(headerOp(superblock.viewHeaders, 0)).toBe(opMax + 4);
+    expect(journal.opMax).toBeGreaterThanOrEqual(opMax + 4);
+  });
+
+  test("is not recorded in part when there is no checkpoint to take it with", () => {
+    const replica = new OneReplica();
+    replica.log.extend(opMax + 4, 0);
+    replica.follow(20, 18);
+    replica.viewChange.onView(replica.viewMessage(replica.log, 3, 0));
+    replica.settle();
+    expect([replica.state.view, replica.state.op, replica.superblock.view]).toEqual([0, 20, 0]);
+    expect(replica.moved).toBe(0);
+  });
+
+  test("does not become the head when the primary of the same view tells of it", () => {
+    const replica = new OneReplica();
+    replica.log.extend(opMax + 4, 0);
+    replica.follow(20, 18);
+    replica.viewChange.onView(replica.viewMessage(replica.log, 0, 0));
+    expect(replica.state.op).toBe(20);
+    replica.viewChange.onView(replica.viewMessage(replica.log.fork(24), 0, 0));
+    expect(replica.state.op).toBe(24);
+  });
+
+  test("a new primary leaves it to the next one", () => {
+    const replica = new OneReplica();
+    replica.log.extend(opMax + 4, 0);
+    replica.follow(20, 18);
+    replica.viewChange.enter(1);
+    replica.settle();
+    replica.viewChange.onJoinView(joinView(replica, replica.log, 1, opMax + 2));
+    replica.settle();
+    expect([replica.state.view, replica.state.logView]).toEqual([2, 0]);
+    expect(replica.superblock.logView).toBe(0);
+  });
+
+  test("one that just fits is led", () => {
+    const replica = new OneReplica();
+    replica.log.extend(opMax, 0);
+    replica.follow(20, 18);
+    replica.viewChange.enter(1);
+    replica.settle();
+    replica.viewChange.onJoinView(joinView(replica, replica.log, 1, opMax - 2));
+    replica.settle();
+    expect([replica.state.view, replica.state.logView, replica.state.op]).toEqual([1, 1, opMax]);
+    expect(headerOp(replica.superblock.viewHeaders, 0)).toBe(opMax);
+  });
+});
+
+test("the own checkpoint that became durable meanwhile is not taken back", () => {
+  const replica = new OneReplica();
+  replica.log.extend(opMax + 4, 0);
+  replica.follow(20, 18);
+  let durable = false;
+  replica.superblock.updateCheckpoint(8, replica.log.header(8), () => {
+    durable = true;
+  });
+  replica.viewChange.onView(replica.viewMessage(replica.log, 3, 8));
+  replica.settle();
+  // The update in flight lands, and nobody is told: the replica is opened anew from there.
+  expect([durable, replica.moved]).toEqual([false, 1]);
+  const { superblock } = replica.afterCrash();
+  expect([superblock.checkpointOp, superblock.view, superblock.syncing]).toEqual([8, 0, false]);
+});
+
+test("prepares of a log are journaled only when it is durable that the one before was left", () => {
+  const replica = new OneReplica();
+  replica.log.extend(4, 0);
+  replica.follow(4, 4);
+  const later = replica.log.fork(4).extend(4, 3);
+  replica.viewChange.onView(replica.viewMessage(later, 3, 0));
+  expect([replica.state.view, replica.state.viewDurable]).toEqual([3, false]);
+  const sixth = replica.message(later.prepares[5]!);
+  replica.repair.run();
+  expect(replica.commands()).not.toContain(Command.getPrepare);
+  expect(replica.repair.wants(6, sixth)).toBe(false);
+  replica.settle();
+  expect([replica.state.status, replica.state.viewDurable]).toEqual([Status.normal, true]);
+  expect(replica.repair.wants(6, sixth)).toBe(true);
+  replica.repair.run();
+  expect(replica.commands()).toContain(Command.getPrepare);
+});
+
+test("a rebuilt replica waits for no op that a later view has cut off", () => {
+  const replica = new OneReplica(recoveringImage.clone(1));
+  replica.log.extend(8, 0);
+  const { viewChange, log } = replica;
+  viewChange.awaitHead();
+  replica.answer(log, 0);
+  replica.settle();
+  expect(replica.state.op).toBe(8);
+  for (let op = 1; op <= 6; op += 1) replica.write(log, op);
+  viewChange.tick();
+  replica.settle();
+  expect(replica.superblock.recovering).toBe(true);
+  viewChange.onView(replica.viewMessage(log.fork(6), 2, 0));
+  replica.settle();
+  viewChange.tick();
+  replica.settle();
+  expect(replica.superblock.recovering).toBe(false);
+});
