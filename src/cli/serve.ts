@@ -2,12 +2,12 @@
  * A server in the foreground: from its start until a signal, or an error that no replica may go on
  * after, has stopped it.
  */
+import { formatAddress } from "../io/socket-address.ts";
 import { Server, type ServerOptions } from "../server/server.ts";
 import type { Terminal } from "./command.ts";
 import { CommandError } from "./command-error.ts";
 import { type LogLevel, logLevels } from "./server-options.ts";
 import { watchForStop } from "./stop-signals.ts";
-import { formatAddress } from "./values.ts";
 
 /**
  * Resolves with the exit code once the server has stopped.
@@ -30,7 +30,7 @@ export function serve(
       return new Server(options, {
         onLog: log,
         onListening(host, port) {
-          terminal.out(`listening on ${formatAddress({ host, port })}\n`);
+          terminal.out(`listening on ${formatAddress(host, port)}\n`);
           onListening(port);
         },
         onMoved() {

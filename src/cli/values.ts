@@ -92,10 +92,3 @@ function withPort(host: string, port: string | undefined, text: string): SocketA
   }
   return { host, port: Number(port) };
 }
-
-/** `127.0.0.1:3001` or `[::1]:3001`. */
-export function formatAddress(address: SocketAddress): string {
-  return address.host.includes(":")
-    ? `[${address.host}]:${address.port}`
-    : `${address.host}:${address.port}`;
-}

@@ -32,6 +32,19 @@ export const DataFileErrorCode = {
 } as const;
 export type DataFileErrorCode = (typeof DataFileErrorCode)[keyof typeof DataFileErrorCode];
 
+/**
+ * What to do about a data file that has lost something, without a final period. One of several
+ * replicas must never be given an old copy: it would have forgotten what it promised the others.
+ * @param replicaCount - Null while the file cannot tell.
+ */
+export function lossRemedy(replicaCount: number | null): string {
+  if (replicaCount === 1) return "restore the data file from a copy";
+  const rebuild =
+    "move the file away and rebuild the replica from the others with 'pacioli recover'";
+  if (replicaCount !== null) return rebuild;
+  return `restore the data file from a copy; but in a cluster of several, ${rebuild}`;
+}
+
 /** `message` is one sentence for a person. */
 export class DataFileError extends Error {
   override name = "DataFileError";

@@ -23,6 +23,7 @@ import { PeerDirectory } from "./peer-directory.ts";
 import { PeerFaults } from "./peer-faults.ts";
 import { type LogLevel, RateLimitedLog } from "./rate-limited-log.ts";
 import { type ReplicaAddress, ReplicaDialer } from "./replica-dialer.ts";
+import { formatAddress } from "./socket-address.ts";
 
 /** What the bus needs of a backend. */
 export type BusIo = SocketIo & TimerIo & Pick<FileIo, "allocate">;
@@ -130,7 +131,7 @@ export class MessageBus implements ConnectionOwner {
     this.peers = new PeerDirectory(this.connections, options);
     this.faults = new PeerFaults(this.cluster, options.replica, options.replicaCount, (replica) => {
       const { host, port } = this.addresses[replica]!;
-      return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+      return formatAddress(host, port);
     });
     this.acceptCompletion = new Completion((completion) => this.onAccepted(completion.result));
     this.refuseCompletion = new Completion(() => this.onRefused());

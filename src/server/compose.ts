@@ -8,6 +8,7 @@ import { ClientSessions } from "../consensus/client-sessions.ts";
 import type { ReplicaParts } from "../consensus/open-replica.ts";
 import { Replica } from "../consensus/replica.ts";
 import type { ReplicaBus } from "../consensus/replica-bus.ts";
+import { lossRemedy } from "../core/data-file-error.ts";
 import {
   clientsMaxLimit,
   headerSize,
@@ -110,7 +111,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     onDamaged: (block) => {
       onFatal(
         `${block.name} is damaged (${block.reason}) and no other replica has a copy; ` +
-          "restore the data file from a copy.",
+          `${lossRemedy(format.replicaCount)}.`,
       );
     },
     onFatal,

@@ -5,10 +5,12 @@
  */
 import { openReplica, type ReplicaParts } from "../consensus/open-replica.ts";
 import type { Replica } from "../consensus/replica.ts";
+import { type DataFileError, DataFileErrorCode, lossRemedy } from "../core/data-file-error.ts";
 import { blockSize, tickMs } from "../core/limits.ts";
 import { Completion, type Io, type IoStats } from "../io/io.ts";
 import { MessageBus } from "../io/message-bus.ts";
 import { openIo } from "../io/open-io.ts";
+import { formatAddress } from "../io/socket-address.ts";
 import { systemTime } from "../native/clocks.ts";
 import { closeDataFile, type DataFile, openDataFile } from "../native/files.ts";
 import { allocateLarge } from "../native/memory.ts";
@@ -123,14 +125,15 @@ export class Server {
     superblock.open((error) => {
       if (error === null) this.compose(superblock);
       else if (this.file.sizeBytes < smallestFile) this.fail(this.tooSmall());
-      else this.fail(`'${this.options.path}': ${error.message}`);
+      else this.fail(`'${this.options.path}': ${error.message}${remedyFor(error)}`);
     });
   }
 
   private tooSmall(): string {
     return (
       `'${this.options.path}' is no data file, or only the beginning of one: it has ` +
-      `${this.file.sizeBytes} bytes, and the superblock alone takes ${smallestFile}.`
+      `${this.file.sizeBytes} bytes, and the superblock alone takes ${smallestFile}; 'pacioli format' ` +
+      "makes a new data file, and a copy that broke off must be made again."
     );
   }
 
@@ -146,7 +149,7 @@ export class Server {
     if (file.sizeBytes < gridAt) {
       this.fail(
         `'${options.path}' is truncated: ${file.sizeBytes} bytes, and journal and replies alone take ` +
-          `${gridAt}; restore the data file from a copy.`,
+          `${gridAt}; ${lossRemedy(format.replicaCount)}.`,
       );
       return;
     }
@@ -274,7 +277,7 @@ export class Server {
       const place =
         replicaCount === 1 ? "" : `, the address of replica ${replica}, which this data file is`;
       this.fail(
-        `cannot listen on ${host}:${port} (${code})${place}; choose another address${remedy}.`,
+        `cannot listen on ${formatAddress(host, port)} (${code})${place}; choose another address${remedy}.`,
       );
       return;
     }
@@ -346,5 +349,19 @@ export class Server {
       if (this.moved && error === null) this.events.onMoved();
       else this.events.onStopped(error);
     });
+  }
+}
+
+/** What to do when the superblock cannot be opened: a sentence more, or nothing. */
+function remedyFor(error: DataFileError): string {
+  switch (error.code) {
+    case DataFileErrorCode.notDataFile:
+      return " Check the path; 'pacioli format' makes a new data file.";
+    case DataFileErrorCode.formatVersion:
+      return " Start the version of Pacioli that formatted it.";
+    case DataFileErrorCode.superblock:
+      return ` What is left: 'pacioli inspect superblock'. To go on, ${lossRemedy(null)}.`;
+    default:
+      return "";
   }
 }

@@ -49,14 +49,14 @@ export class CheckpointReader implements BlockSource {
       chain.prepareRead(entry.length, entry.blocks, entry.head, 0, (block) => this.note(block));
     if (!fits) {
       this.onDone(
-        "the checkpoint's references contradict each other: this is a bug, please report it",
+        "the checkpoint's references contradict each other: this is a bug, please report it.",
       );
       return;
     }
     this.reader.run(chain, () => {
       if (this.damagedBlocks > 0) this.finish();
       else if (!chain.complete)
-        this.onDone("a chain of blocks ends early: this is a bug, please report it");
+        this.onDone("a chain of blocks ends early: this is a bug, please report it.");
       else onRead();
     });
   }
@@ -64,7 +64,10 @@ export class CheckpointReader implements BlockSource {
   private manifestRead(): void {
     const entries = decodeManifest(this.state);
     if (entries === null) {
-      this.onDone("the checkpoint's manifest does not have the format that this release reads");
+      this.onDone(
+        "the checkpoint's manifest does not have the format that this release reads; start the " +
+          "version that wrote it.",
+      );
       return;
     }
     this.entries = entries;
@@ -127,13 +130,13 @@ export class CheckpointReader implements BlockSource {
   private finish(): void {
     if (this.damagedBlocks > 0) {
       const others = this.damagedBlocks - 1;
-      this.onDone(this.firstDamage + (others > 0 ? ` (and ${others} more)` : ""));
+      this.onDone(`${this.firstDamage}${others > 0 ? ` (and ${others} more)` : ""}.`);
       return;
     }
     this.onDone(
       this.referencesValid()
         ? null
-        : "an index block refers to no block: this is a bug, please report it",
+        : "an index block refers to no block: this is a bug, please report it.",
     );
   }
 

@@ -187,12 +187,13 @@ export function rootIsEmpty(root: Uint32Array): boolean {
 
 /** The manifest's place, or a sentence saying why this root cannot be used. */
 export function decodeRoot(root: Uint32Array): ChainEntry | string {
-  if (root[0] !== rootMagic) return "the superblock does not refer to a storage checkpoint";
+  if (root[0] !== rootMagic)
+    return "the superblock does not refer to a storage checkpoint: this is a bug, please report it.";
   if (root[1] !== rootVersion) {
-    return `the checkpoint has format version ${root[1]}; this release reads ${rootVersion}`;
+    return `the checkpoint has format version ${root[1]}; this release reads ${rootVersion}: start the version that wrote it.`;
   }
   if (root[4] !== blockSize) {
-    return `the grid has blocks of ${root[4]} bytes; this release reads blocks of ${blockSize}`;
+    return `the grid has blocks of ${root[4]} bytes; this release reads blocks of ${blockSize}: start the version that wrote it.`;
   }
   return { length: root[5]!, blocks: root[6]!, head: root.slice(7, 7 + refWords) };
 }

@@ -67,11 +67,11 @@ export class StateLoader implements BlockSource {
   result(): string | null {
     if (this.damagedBlocks > 0) {
       const others = this.damagedBlocks - 1;
-      return this.firstDamage + (others > 0 ? ` (and ${others} more)` : "");
+      return `${this.firstDamage}${others > 0 ? ` (and ${others} more)` : ""}.`;
     }
     let pages = 0;
     for (const part of this.state.paged) pages += part.pages;
     if (this.pagesLoaded === pages) return null;
-    return `${pages - this.pagesLoaded} pages are not in their blocks: this is a bug, please report it`;
+    return `${pages - this.pagesLoaded} pages are not in their blocks: this is a bug, please report it.`;
   }
 }

@@ -433,7 +433,7 @@ class Conclusion {
   }
 }
 
-const advice = " A cluster of one cannot repair its journal: restore the data file from a backup.";
+const advice = " A cluster of one cannot repair its journal: restore the data file from a copy.";
 
 function isUsable(decision: number): boolean {
   return decision === Decision.use || decision === Decision.useFixHeader;

@@ -14,7 +14,8 @@ import {
   text,
   u128,
 } from "../../src/cli/options.ts";
-import { formatAddress, parseAddresses, parseSize } from "../../src/cli/values.ts";
+import { parseAddresses, parseSize } from "../../src/cli/values.ts";
+import { formatAddress } from "../../src/io/socket-address.ts";
 
 const table = {
   cluster: u128({ help: "Cluster id", required: true }),
@@ -232,7 +233,7 @@ describe("values", () => {
     for (const written of ["127.0.0.1:3001", "[::1]:65535"]) {
       const parsed = parseAddresses(written);
       if (typeof parsed === "string") throw new Error(parsed);
-      expect(formatAddress(parsed[0]!)).toBe(written);
+      expect(formatAddress(parsed[0]!.host, parsed[0]!.port)).toBe(written);
     }
   });
 

@@ -84,7 +84,7 @@ describe("a flipped bit", () => {
     world.file.flipBit(world.engine.grid.fileOffset(address) + 300, 3);
     expect(openError(world)).toBe(
       `grid block ${address} (transfers last rows ${part.fullBlocks * 510}–${part.rows - 1}): ` +
-        "checksum mismatch",
+        "checksum mismatch.",
     );
     expect(world.damaged.map((block) => block.address)).toEqual([address]);
   });
@@ -188,9 +188,21 @@ describe("sound blocks in the wrong place", () => {
 
 describe("a root that cannot be used", () => {
   test.each([
-    [0, 1, "the superblock does not refer to a storage checkpoint"],
-    [1, 9, "the checkpoint has format version 9; this release reads 1"],
-    [4, 4096, "the grid has blocks of 4096 bytes; this release reads blocks of 65536"],
+    [
+      0,
+      1,
+      "the superblock does not refer to a storage checkpoint: this is a bug, please report it.",
+    ],
+    [
+      1,
+      9,
+      "the checkpoint has format version 9; this release reads 1: start the version that wrote it.",
+    ],
+    [
+      4,
+      4096,
+      "the grid has blocks of 4096 bytes; this release reads blocks of 65536: start the version that wrote it.",
+    ],
   ])("word %i is %i", (word, value, sentence) => {
     const world = settled();
     const root = world.durable.root.slice();

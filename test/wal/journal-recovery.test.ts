@@ -288,7 +288,7 @@ describe("a cluster of one", () => {
     expect(text("PPT", 8)).toBe(
       "Op 67 is lost: journal slot 3 (prepare) has a body with a wrong checksum, and its " +
         "redundant header proves that it was written. A cluster of one cannot repair its " +
-        "journal: restore the data file from a backup.",
+        "journal: restore the data file from a copy.",
     );
     expect(text("PPtppp", 2)).toContain(
       "Op 67 is lost: journal slot 3 (prepare) has a header with a wrong checksum, and the log " +

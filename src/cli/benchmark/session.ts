@@ -17,12 +17,13 @@ import { assert } from "../../core/assert.ts";
 import { headerSize } from "../../core/limits.ts";
 import { u64ReadNumber, u128Copy, u128Equal } from "../../core/u128.ts";
 import { Completion, Errno, type Io, type IoBuffer, type SocketHandle } from "../../io/io.ts";
+import { formatAddress } from "../../io/socket-address.ts";
 import { checksumMatches } from "../../native/checksum.ts";
 import { Command, EvictionReason, evictionHeader, frame, replyHeader } from "../../wire/header.ts";
 import { multiBatchCheck, multiBatchElementsTotal } from "../../wire/multi-batch.ts";
 import { Operation, operationResultSize } from "../../wire/operations.ts";
 import { ownRelease } from "../../wire/release.ts";
-import { formatAddress, type SocketAddress } from "../values.ts";
+import type { SocketAddress } from "../values.ts";
 import { RequestBuffer } from "./request-buffer.ts";
 
 /** First wait before a request is sent again; doubled each time up to the longest. Milliseconds. */
@@ -134,7 +135,9 @@ export class Session {
   tick(nowMs: number): void {
     if (this.ended || this.inFlight === undefined || this.replyWaits) return;
     if (nowMs - this.sentAtMs > giveUpAfterMs) {
-      this.fail(`no reply came from ${formatAddress(this.address)} for a minute.`);
+      this.fail(
+        `no reply came from ${formatAddress(this.address.host, this.address.port)} for a minute.`,
+      );
       return;
     }
     // While a copy is still on its way another one helps nobody.
@@ -158,7 +161,7 @@ export class Session {
   }
 
   private failConnection(error: number): void {
-    const address = formatAddress(this.address);
+    const address = formatAddress(this.address.host, this.address.port);
     if (error === Errno.connectionRefused) {
       this.fail(
         `nothing listens on ${address}; start a server there first, or leave out --addresses.`,
@@ -172,7 +175,9 @@ export class Session {
   }
 
   private failClosed(): void {
-    this.fail(`the server at ${formatAddress(this.address)} closed the connection.`);
+    this.fail(
+      `the server at ${formatAddress(this.address.host, this.address.port)} closed the connection.`,
+    );
   }
 
   private onConnected(result: number): void {

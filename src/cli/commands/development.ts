@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { replicasMax } from "../../core/limits.ts";
+import { formatAddress } from "../../io/socket-address.ts";
 import { clientReleaseMax, clientReleaseMin, releaseText } from "../../wire/release.ts";
 import { defineCommand, type Terminal } from "../command.ts";
 import { CommandError } from "../command-error.ts";
@@ -11,7 +12,7 @@ import { addresses, integer, type OptionValues, text } from "../options.ts";
 import { projectRoot, userPath } from "../paths.ts";
 import { serve } from "../serve.ts";
 import { commonOptions, commonSettings, oneAddress } from "../server-options.ts";
-import { defaultHost, defaultPort, formatAddress } from "../values.ts";
+import { defaultHost, defaultPort } from "../values.ts";
 
 const clientReleases = `${releaseText(clientReleaseMin)} to ${releaseText(clientReleaseMax)}`;
 
@@ -108,7 +109,7 @@ async function runOne(values: Values, terminal: Terminal): Promise<number> {
     terminal,
     (listening) => {
       const local = host === defaultHost;
-      const address = local ? String(listening) : formatAddress({ host, port: listening });
+      const address = local ? String(listening) : formatAddress(host, listening);
       const what = "a development server: cluster 0, small caches, its data in one file";
       terminal.out(hint({ address, what }));
     },

@@ -1,4 +1,5 @@
 /** Reads a data file at rest for one topic. Changes nothing. */
+import { lossRemedy } from "../../core/data-file-error.ts";
 import { DataFileLayout, superblockCopies, superblockCopySpacing } from "../../wal/data-file.ts";
 import {
   inspectJournal,
@@ -56,7 +57,7 @@ async function inspectTopic(
   if (file.sizeBytes < smallest) {
     throw new CommandError(
       `'${path}' is no data file, or only the beginning of one: it has ${file.sizeBytes} bytes, and the ` +
-        `superblock alone takes ${smallest}.`,
+        `superblock alone takes ${smallest}; check the path.`,
     );
   }
   const summary = inspectSuperblock(file);
@@ -71,7 +72,7 @@ async function inspectTopic(
   if (file.sizeBytes < layout.gridAt) {
     throw new CommandError(
       `'${path}' is truncated: it has ${file.sizeBytes} bytes, and journal and replies alone take ` +
-        `${layout.gridAt}; restore it from a copy.`,
+        `${layout.gridAt}; ${lossRemedy(layout.options.replicaCount)}.`,
     );
   }
   switch (topic) {
