@@ -139,6 +139,10 @@ export class Server {
 
   private compose(superblock: Superblock): void {
     const { options, file, io } = this;
+    const { rewritten } = superblock;
+    if (rewritten !== null) {
+      this.events.onLog(rewritten.damaged ? "warn" : "info", rewritten.text);
+    }
     const format = superblock.formatOptions;
     const misfit = this.addressesMisfit(format.replica, format.replicaCount);
     if (misfit !== null) {

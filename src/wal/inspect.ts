@@ -48,7 +48,7 @@ import {
   superblockLayout,
   superblockSequence,
 } from "./superblock-layout.ts";
-import { chooseSuperblock } from "./superblock-quorum.ts";
+import { chooseSuperblock, leftBehindText } from "./superblock-quorum.ts";
 
 /** A file at rest. Synchronous, so that a tool can stay a plain function of it. */
 export interface FileReader {
@@ -120,7 +120,7 @@ export function inspectSuperblock(reader: FileReader): SuperblockSummary {
     const stale = valid && choice.error === null && choice.rewrite.includes(copy);
     summaries.push({
       copy,
-      state: stale ? "is left behind by an interrupted update" : copyFaultText(fault),
+      state: stale ? leftBehindText : copyFaultText(fault),
       sequence: valid ? superblockSequence(copies.words, copy * copyWords) : null,
       checksum: valid ? u128Text(copies.words, copy * copyWords) : null,
     });

@@ -92,6 +92,27 @@ export function chooseSuperblock(copies: Memory, unreadable: readonly boolean[])
   return { error: null, winner, rewrite, faults };
 }
 
+/** Which copies are rewritten and why, for the operator; null when none is. */
+export function rewriteNote(choice: SuperblockChoice): RewriteNote | null {
+  if (choice.rewrite.length === 0) return null;
+  const damaged = choice.rewrite.some((copy) => choice.faults[copy] !== CopyFault.none);
+  const parts = choice.rewrite.map((copy) => {
+    const fault = choice.faults[copy]!;
+    const what = fault === CopyFault.none ? leftBehindText : copyFaultText(fault);
+    return `superblock copy ${copy} ${what}`;
+  });
+  return { text: `${parts.join(", ")}: rewritten from the others`, damaged };
+}
+
+export interface RewriteNote {
+  readonly text: string;
+  /** Not merely left behind. */
+  readonly damaged: boolean;
+}
+
+/** A copy of the sequence before, which a crash leaves. */
+export const leftBehindText = "is left behind by an interrupted update";
+
 const allCopies: readonly number[] = Array.from({ length: superblockCopies }, (_, copy) => copy);
 
 function isChild(words: Uint32Array, child: number, parent: number): boolean {

@@ -42,7 +42,12 @@ import {
   storageRootWords,
   superblockLayout,
 } from "./superblock-layout.ts";
-import { chooseSuperblock, superblockUpdateQuorum } from "./superblock-quorum.ts";
+import {
+  chooseSuperblock,
+  type RewriteNote,
+  rewriteNote,
+  superblockUpdateQuorum,
+} from "./superblock-quorum.ts";
 
 const word = superblockLayout.word;
 const copyWords = superblockCopySize / 4;
@@ -86,6 +91,9 @@ export class Superblock {
   private targets: readonly number[] = allCopies;
   private onWritten: () => void;
   private readonly afterUpdate: () => void;
+
+  /** What `open` had to rewrite. */
+  rewritten: RewriteNote | null = null;
 
   private readonly changes = new SuperblockChanges();
   /** Rises when an owner parts: what it was promised is not called any more. */
@@ -148,6 +156,7 @@ export class Superblock {
     }
     this.write(choice.rewrite, () => {
       this.adopt();
+      this.rewritten = rewriteNote(choice);
       onOpened(null);
     });
   }

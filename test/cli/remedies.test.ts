@@ -1,5 +1,5 @@
 /** What `start` and `inspect` say about a file or an address that cannot be used: always a next step. */
-import { closeSync, ftruncateSync, openSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -12,16 +12,19 @@ beforeAll(() => {
 });
 afterAll(cleanUp);
 
-function start(path: string, replicaCount = 1, address = "0"): string {
+/** What `start` ends with, and what it logged before. */
+function run(path: string, replicaCount: number, address: string): { log: string; end: string } {
   const addresses = Array.from({ length: replicaCount }, (_, index) =>
     replicaCount === 1 ? address : String(3901 + index),
   );
   const result = pacioli(["start", `--addresses=${addresses.join(",")}`, "--development", path]);
   expect(result.status).toBe(1);
-  const [, message] = /^pacioli: (.*)\n$/m.exec(result.stderr) ?? [];
-  expect(message).toBeDefined();
-  return message!;
+  const [, log, end] = /^((?:.*\n)*)pacioli: (.*)\n$/.exec(result.stderr) ?? [];
+  expect(end).toBeDefined();
+  return { log: log!, end: end! };
 }
+
+const start = (path: string, replicaCount = 1): string => run(path, replicaCount, "0").end;
 
 function format(name: string, replicaCount: number): string {
   const path = join(folder, name);
@@ -66,17 +69,24 @@ test("superblocks of which too few are left to know the cluster", () => {
   );
 });
 
-test("an IPv6 address that is taken stands in brackets", async () => {
+test("an IPv6 address that is taken stands in brackets, a superblock copy that was mended is told", async () => {
   const path = format("ipv6", 1);
+  const file = openSync(path, "r+");
+  writeSync(file, "x", 2 * superblockCopySpacing + 5000);
+  closeSync(file);
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, "::1", resolve));
   try {
     const { port } = other.address() as { port: number };
-    expect(start(path, 1, `[::1]:${port}`)).toBe(
+    const { log, end } = run(path, 1, `[::1]:${port}`);
+    expect(log).toMatch(
+      / warn +superblock copy 2 has a wrong checksum: rewritten from the others$/m,
+    );
+    expect(end).toBe(
       `cannot listen on [::1]:${port} (EADDRINUSE); choose another address or stop what uses it.`,
     );
   } finally {
     other.close();
   }
-  expect(statSync(path).size).toBeGreaterThan(0);
+  expect(pacioli(["inspect", "superblock", path]).status).toBe(0);
 });

@@ -229,12 +229,32 @@ describe("opening", () => {
       io.flip(copy * 16 * 1024 + at, at % 8);
       const superblock = openSuperblock(io);
       expect(superblock.sequence).toBe(1);
+      expect(superblock.rewritten?.damaged).toBe(true);
+      expect(superblock.rewritten?.text).toMatch(
+        new RegExp(`^superblock copy ${copy} .*: rewritten from the others$`),
+      );
       // Healed: the other three may break now, one after the other, but for one.
       for (const other of [0, 1, 2, 3].filter((index) => index !== copy).slice(0, 2)) {
         io.flip(other * 16 * 1024 + 100, 0);
       }
       expect(openSuperblock(io.afterKill(1)).sequence).toBe(1);
     }
+  });
+
+  test("copies that an interrupted update left behind are told apart from damage", () => {
+    const io = image.clone(1);
+    expect(openSuperblock(io).rewritten).toBeNull();
+    io.crashAtWrite = 2; // The first two of an update are there, or the first three.
+    const superblock = openSuperblock(io);
+    crashes(() => {
+      superblock.updateView(1, 1, 0, noHeaders, 0, () => {});
+      io.run();
+    });
+    const rewritten = openSuperblock(io.afterKill(1)).rewritten;
+    expect(rewritten?.damaged).toBe(false);
+    expect(rewritten?.text).toMatch(
+      /^superblock copy 3 is left behind by an interrupted update: rewritten from the others$/,
+    );
   });
 
   test("too few copies: says which are bad and why", () => {
