@@ -27,6 +27,7 @@ import {
 export interface Answered {
   readonly operation: number;
   readonly body: Uint8Array;
+  /** A whole message. Its op is 0 where a client does not tell it. */
   readonly reply: Uint8Array;
   /** Sent more than once: if it reads, the answer may show a later state than its timestamp. */
   readonly resent: boolean;
@@ -107,10 +108,10 @@ export class Judge {
       if (entry.timestamp <= this.settledTo) {
         throw new JudgementError(`timestamp ${entry.timestamp} came late or twice`);
       }
-      if (entry.op < this.opMax)
+      if (entry.op !== 0n && entry.op < this.opMax)
         throw new JudgementError("ops and timestamps disagree about the order");
       while (left.length > 0 && left[0]!.last < entry.timestamp) this.pulse(left.shift()!);
-      this.opMax = entry.op;
+      if (entry.op !== 0n) this.opMax = entry.op;
       this.settledTo = entry.timestamp;
       this.judge(entry);
     }
