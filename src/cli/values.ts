@@ -92,3 +92,9 @@ function withPort(host: string, port: string | undefined, text: string): SocketA
   }
   return { host, port: Number(port) };
 }
+
+/** What a person is told about an index. */
+export function memberText(replica: number, replicaCount: number): string {
+  if (replica < replicaCount) return `replica ${replica} of ${replicaCount}`;
+  return `standby ${replica} of a cluster of ${replicaCount}`;
+}

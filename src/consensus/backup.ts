@@ -89,7 +89,8 @@ export class Backup {
   acknowledge(op: number): void {
     const { state } = this;
     const { journal } = state;
-    if (!state.isNormalBackup || !this.options.chain.trusts(op) || !journal.hasPrepare(op)) return;
+    if (!state.isNormalBackup || state.isStandby) return;
+    if (!this.options.chain.trusts(op) || !journal.hasPrepare(op)) return;
     if (op > state.superblock.checkpointOp + 2 * this.options.checkpointInterval) return;
     const primary = state.primaryOf(state.view);
     this.options.peers.prepareOk(primary, journal.headers, journal.headerAt(op));

@@ -57,6 +57,8 @@ export interface BlockRepairOptions {
   /** Own index. */
   readonly replica: number;
   readonly replicaCount: number;
+  /** With standbys. */
+  readonly memberCount: number;
   readonly bus: ReplicaBus;
   readonly storage: StorageEngine;
   readonly sessions: ClientSessions;
@@ -105,7 +107,7 @@ export class BlockRepair implements BlockRepairer {
     assert(options.replicaCount > 1, "there are others");
     this.options = options;
     for (let index = 0; index < repairsMax; index += 1) this.wanted.push(new Wanted());
-    this.serving = Array.from({ length: options.replicaCount }, (_, peer) =>
+    this.serving = Array.from({ length: options.memberCount }, (_, peer) =>
       peer === options.replica ? null : new BlockServing(options, peer),
     );
     this.replies = new ReplyRepair(options);

@@ -164,7 +164,9 @@ export class LogRepair {
     const { state } = this;
     const primary = state.primaryOf(state.view);
     if (primary !== state.replica && !this.options.prng.chance(strayChance)) return primary;
-    const other = this.options.prng.below(state.replicaCount - 1);
+    // A standby is none of those that can be asked.
+    const others = state.isStandby ? state.replicaCount : state.replicaCount - 1;
+    const other = this.options.prng.below(others);
     return other < state.replica ? other : other + 1;
   }
 

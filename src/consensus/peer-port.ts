@@ -46,9 +46,9 @@ export class PeerPort {
     message.pool.unref(message);
   }
 
-  /** Sends to all other replicas. */
+  /** Sends to all other replicas, and to standbys. */
   broadcastKept(message: Message): void {
-    for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
+    for (let replica = 0; replica < this.state.memberCount; replica += 1) {
       if (replica !== this.state.replica) this.bus.sendToReplica(replica, message);
     }
   }

@@ -55,7 +55,7 @@ export class PeerWatch {
     this.state = options.state;
     this.fields.formatId.set(options.formatId.subarray(0, 4));
     this.fields.replicaCount = options.state.replicaCount;
-    this.divergedAt = new Float64Array(options.state.replicaCount).fill(-1);
+    this.divergedAt = new Float64Array(options.state.memberCount).fill(-1);
     this.views = new Float64Array(options.state.replicaCount).fill(-1);
     options.time.monotonicNs(this.openedAt, 0);
   }
@@ -92,7 +92,9 @@ export class PeerWatch {
     if (divergedAt[from] === -1) this.options.log(`${what}: it is ignored`);
     divergedAt[from] = op;
     let differing = 0;
-    for (const at of divergedAt) if (at !== -1) differing += 1;
+    for (let replica = 0; replica < replicaCount; replica += 1) {
+      if (divergedAt[replica] !== -1) differing += 1;
+    }
     if (2 * differing >= replicaCount) {
       this.options.onFatal(`${what}: replicas have diverged; keep their data files for analysis.`);
     }

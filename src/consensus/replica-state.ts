@@ -6,6 +6,8 @@
  * - commitMin ≤ commitMax; commitMin ≤ op.
  * - logView ≤ view. In normal status they are equal, and durable in the superblock.
  * - headChecksum and lastTimestamp are those of the prepare of `op`.
+ * - A standby follows the log like a backup, and counts for nothing: it acknowledges nothing, has no
+ *   vote and is nobody's primary.
  */
 import { assert } from "../core/assert.ts";
 import { u128Copy } from "../core/u128.ts";
@@ -28,14 +30,19 @@ export const Status = {
 
 export interface ReplicaIdentity {
   readonly cluster: Uint32Array;
+  /** Index in the cluster: voting replicas come first, standbys after them. */
   readonly replica: number;
+  /** Voting replicas. */
   readonly replicaCount: number;
+  /** Replicas and standbys together. */
+  readonly memberCount: number;
 }
 
 export class ReplicaState {
   readonly cluster: Uint32Array;
   readonly replica: number;
   readonly replicaCount: number;
+  readonly memberCount: number;
   readonly quorums: Quorums;
   readonly journal: Journal;
   readonly superblock: Superblock;
@@ -54,10 +61,12 @@ export class ReplicaState {
   commitMax = 0;
 
   constructor(identity: ReplicaIdentity, journal: Journal, superblock: Superblock) {
-    assert(identity.replica < identity.replicaCount, "a replica is in its cluster");
+    assert(identity.replica < identity.memberCount, "a replica is in its cluster");
+    assert(identity.replicaCount <= identity.memberCount, "standbys come after the replicas");
     this.cluster = identity.cluster;
     this.replica = identity.replica;
     this.replicaCount = identity.replicaCount;
+    this.memberCount = identity.memberCount;
     this.quorums = quorumsFor(identity.replicaCount);
     this.journal = journal;
     this.superblock = superblock;
@@ -66,6 +75,10 @@ export class ReplicaState {
   /** Index of the primary of a view. */
   primaryOf(view: number): number {
     return view % this.replicaCount;
+  }
+
+  get isStandby(): boolean {
+    return this.replica >= this.replicaCount;
   }
 
   get isPrimary(): boolean {

@@ -318,7 +318,7 @@ export class Replica extends ReplicaState {
         this.onRequest(message, connection);
         return;
       case Command.pingClient:
-        this.port.onPingClient(message, connection);
+        if (!this.isStandby) this.port.onPingClient(message, connection);
         return;
       default:
         if (this.replicaCount > 1) this.onPeerMessage(message);
@@ -329,13 +329,13 @@ export class Replica extends ReplicaState {
   /** While it opens it says who it is, and takes a newer checkpoint if it asked for one. */
   private onMessageOpening(message: Message): void {
     const from = message.bytes[frame.at.replica]!;
-    if (from >= this.replicaCount) return;
+    if (from >= this.memberCount) return;
     switch (message.bytes[frame.at.command]) {
       case Command.ping:
         this.watch.onPing(message);
         return;
       case Command.view:
-        if (!this.blocksStuck || this.watch.isForeign(from)) return;
+        if (!this.blocksStuck || from >= this.replicaCount || this.watch.isForeign(from)) return;
         if (this.viewChange.isAnswer(message.words)) this.stateSync.beginOpening(message);
         return;
       default:
@@ -373,9 +373,13 @@ export class Replica extends ReplicaState {
   private onPeerMessage(message: Message): void {
     const command = message.bytes[frame.at.command]!;
     const from = message.bytes[frame.at.replica]!;
-    if (from >= this.replicaCount) return;
+    if (from >= this.memberCount) return;
     if (command === Command.ping) {
       this.watch.onPing(message);
+      return;
+    }
+    if (from >= this.replicaCount && !standbyMaySend(command)) {
+      this.counters.dropped += 1;
       return;
     }
     // A prepare names its author, not its sender: what becomes of it depends on its checksum.
@@ -421,7 +425,7 @@ export class Replica extends ReplicaState {
   }
 
   private onRequest(message: Message, connection: Connection): void {
-    if (this.status !== Status.normal) return;
+    if (this.status !== Status.normal || this.isStandby) return;
     if (!this.isPrimary) {
       this.onRequestAtBackup(message);
       return;
@@ -649,4 +653,11 @@ export class Replica extends ReplicaState {
     if (this.silence.tick() && this.isNormalBackup) this.viewChange.vote();
     this.continueTaking();
   }
+}
+
+/** A standby asks for what it misses; that it has something, or wants something, counts for nothing. */
+function standbyMaySend(command: number): boolean {
+  return (
+    command === Command.getView || command === Command.getHeaders || command === Command.getPrepare
+  );
 }

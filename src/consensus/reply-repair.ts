@@ -30,6 +30,8 @@ export interface ReplyRepairOptions {
   /** Own index. */
   readonly replica: number;
   readonly replicaCount: number;
+  /** With standbys. */
+  readonly memberCount: number;
   readonly bus: ReplicaBus;
   readonly sessions: ClientSessions;
   readonly pool: MessagePool;
@@ -145,10 +147,10 @@ export class ReplyRepair {
   }
 
   onGetReply(message: Message): void {
-    const { cluster, sessions, pool, bus, replica, replicaCount } = this.options;
+    const { cluster, sessions, pool, bus, replica, memberCount } = this.options;
     const { words } = message;
     const to = message.bytes[frame.at.replica]!;
-    if (to >= replicaCount || to === replica) return;
+    if (to >= memberCount || to === replica) return;
     const slot = sessions.find(words, getReplyHeader.word.client);
     if (slot === -1 || !sessions.replyKept(slot) || sessions.replyMissing(slot)) return;
     const headers = sessions.headerWordsOf;

@@ -111,7 +111,8 @@ export class ViewChange {
   /** This replica wants to leave the view: its primary is silent, or no log comes about. */
   vote(): void {
     const { state } = this;
-    if (state.replicaCount === 1 || state.status === Status.recoveringHead) return;
+    if (state.replicaCount === 1 || state.isStandby) return;
+    if (state.status === Status.recoveringHead) return;
     if (state.superblock.view !== state.view || state.superblock.recovering) return;
     if ((this.exitVotes & (1 << state.replica)) === 0) {
       this.exitVotes |= 1 << state.replica;
@@ -131,7 +132,7 @@ export class ViewChange {
     const { state } = this;
     const view = message.words[frame.word.view]!;
     const from = message.bytes[frame.at.replica]!;
-    if (view < state.view || state.status === Status.recoveringHead) return;
+    if (view < state.view || state.status === Status.recoveringHead || state.isStandby) return;
     // A quorum has gone there, and wants to go on: the own view is over, and asking the primary of
     // that one is of no use.
     if (view > state.view) this.enter(view);
@@ -153,6 +154,7 @@ export class ViewChange {
     const { state } = this;
     assert(view > state.view, "views rise");
     assert(state.replicaCount > 1, "a cluster of one has no view changes");
+    assert(!state.isStandby, "a standby goes to a view when its log is known");
     this.leave(view);
     state.status = Status.viewChange;
     this.statusTimer.start();
@@ -300,7 +302,7 @@ export class ViewChange {
     const { words } = message;
     const view = words[frame.word.view]!;
     const from = message.bytes[frame.at.replica]!;
-    if (view < state.view || state.status === Status.recoveringHead) return;
+    if (view < state.view || state.status === Status.recoveringHead || state.isStandby) return;
     if (view > state.view) this.enter(view);
     if (!state.isPrimary) return;
     if (state.status === Status.normal) {

@@ -71,6 +71,8 @@ export interface ComposeOptions {
   /** Makes the bus, given the pool that it receives into and who handles its messages. */
   readonly createBus: (pool: MessagePool, replica: () => Replica) => ReplicaBus;
   readonly memory: MemoryOptions;
+  /** Standbys beside the replicas; default none. */
+  readonly standbyCount?: number;
   readonly grouping: boolean;
   readonly allocateWords: (count: number) => Uint32Array;
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
@@ -91,6 +93,7 @@ const opRowsMax = 8192;
 export function composeReplica(options: ComposeOptions): ReplicaParts {
   const { io, file, superblock, memory, onFatal } = options;
   const format = superblock.formatOptions;
+  const memberCount = format.replicaCount + (options.standbyCount ?? 0);
   const layout = new DataFileLayout(format);
   const journal = new Journal({ io, file, layout, onFatal });
   const replies = new ClientReplies({ io, file, layout, onFatal });
@@ -154,6 +157,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
           cluster: format.cluster,
           replica: format.replica,
           replicaCount: format.replicaCount,
+          memberCount,
           bus,
           storage,
           sessions,
@@ -167,6 +171,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     cluster: format.cluster,
     replica: format.replica,
     replicaCount: format.replicaCount,
+    memberCount,
     journal,
     superblock,
     storage,

@@ -38,6 +38,8 @@ export interface ServerOptions {
    * free one, is for a cluster of one.
    */
   readonly addresses: readonly NamedAddress[];
+  /** Of every standby, by index. */
+  readonly standbys: readonly NamedAddress[];
   readonly backend: "auto" | "uring" | "portable";
   /** Owned for a process of its own; guest beside an application. */
   readonly drive: "owned" | "guest";
@@ -78,6 +80,8 @@ export class Server {
   private readonly file: DataFile;
   private readonly io: Io;
   private readonly tickCompletion: Completion;
+  /** Of the replicas, then of the standbys. */
+  private readonly members: readonly NamedAddress[];
   private readonly addresses: ReplicaAddresses;
   private parts: ReplicaParts | null = null;
   private bus: MessageBus | null = null;
@@ -97,7 +101,8 @@ export class Server {
     this.events = events;
     this.file = openDataFile(options.path, { directIo: options.directIo });
     this.tickCompletion = new Completion(() => this.onTick());
-    this.addresses = new ReplicaAddresses(options.addresses);
+    this.members = [...options.addresses, ...options.standbys];
+    this.addresses = new ReplicaAddresses(this.members);
     try {
       const { backend, drive } = options;
       const { io, note } = openIo({ backend, drive, files: [this.file.fd] });
@@ -166,6 +171,7 @@ export class Server {
       fileSize: file.sizeBytes,
       time,
       superblock,
+      standbyCount: options.standbys.length,
       createBus: (pool, replica) => {
         const bus = new MessageBus(
           io,
@@ -178,7 +184,7 @@ export class Server {
           {
             cluster: format.cluster,
             replica: format.replica,
-            replicaCount: format.replicaCount,
+            replicaCount: this.members.length,
             connectionsMax: connectionsMaxFor(format.clientsMax),
             largeReceivesMax,
             smallReserve,
@@ -234,11 +240,8 @@ export class Server {
 
   /** Says how the list of addresses does not suit the data file, or null. */
   private addressesMisfit(replica: number, replicaCount: number): string | null {
-    const { path, addresses } = this.options;
+    const { path, addresses, standbys } = this.options;
     const count = addresses.length;
-    if (replica >= replicaCount) {
-      return `'${path}' is a standby's, which this version cannot run; give the data file of a replica.`;
-    }
     if (count !== replicaCount) {
       return (
         `'${path}' belongs to a cluster of ${replicaCount} replica${replicaCount === 1 ? "" : "s"}, but ` +
@@ -246,7 +249,16 @@ export class Server {
         "the order of their indexes."
       );
     }
-    if (replicaCount > 1 && addresses.some(({ port }) => port === 0)) {
+    if (replicaCount === 1 && standbys.length > 0) {
+      return "a cluster of one has no standbys; leave --standbys away, or make a cluster of three.";
+    }
+    if (replica >= this.members.length) {
+      return (
+        `'${path}' is the data file of standby ${replica}; give the addresses of all standbys up to that ` +
+        `one, the first of which has index ${replicaCount}, with --standbys.`
+      );
+    }
+    if (replicaCount > 1 && this.members.some(({ port }) => port === 0)) {
       return "port 0 is for a cluster of one; the other replicas would not know where to connect.";
     }
     return null;
@@ -260,7 +272,7 @@ export class Server {
         this.listenOn(parts, host, onListening);
         return;
       }
-      const name = this.options.addresses[replica]!.host;
+      const name = this.members[replica]!.host;
       this.fail(`the name '${name}' of this replica's address cannot be looked up (${code}).`);
     });
   }
@@ -272,7 +284,7 @@ export class Server {
   ): void {
     const { replica, replicaCount } = parts.replica;
     const bus = this.bus!;
-    let { port } = this.options.addresses[replica]!;
+    let { port } = this.members[replica]!;
     try {
       port = bus.listen(host, port);
     } catch (error) {

@@ -5,6 +5,8 @@
  */
 
 import { Appender } from "../../src/consensus/appender.ts";
+import { Backup } from "../../src/consensus/backup.ts";
+import { ClientSessions } from "../../src/consensus/client-sessions.ts";
 import { HeaderChain } from "../../src/consensus/header-chain.ts";
 import { LogRepair } from "../../src/consensus/log-repair.ts";
 import { PeerPort } from "../../src/consensus/peer-port.ts";
@@ -13,7 +15,7 @@ import { ReplicaState, Status } from "../../src/consensus/replica-state.ts";
 import { StateSync } from "../../src/consensus/state-sync.ts";
 import { ViewChange } from "../../src/consensus/view-change.ts";
 import { assert } from "../../src/core/assert.ts";
-import { headerSize, viewHeadersMax } from "../../src/core/limits.ts";
+import { headerSize, replySlotSize, viewHeadersMax } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
 import { u128Copy } from "../../src/core/u128.ts";
 import { type Message, MessagePool } from "../../src/io/message-pool.ts";
@@ -95,6 +97,7 @@ export class OneReplica {
   readonly repair: LogRepair;
   readonly stateSync: StateSync;
   readonly viewChange: ViewChange;
+  readonly backup: Backup;
   readonly log: Log;
   /** Commands sent, with their receivers. */
   readonly sent: { to: number; bytes: Uint8Array }[] = [];
@@ -104,11 +107,19 @@ export class OneReplica {
   private readonly pool: MessagePool;
   private readonly appender: Appender;
 
-  constructor(readonly io: MemoryFileIo = image.clone(1)) {
+  /** @param replica - Own index; 3 is a standby's. */
+  constructor(
+    readonly io: MemoryFileIo = image.clone(1),
+    replica = format.replica,
+  ) {
     this.superblock = openSuperblock(io);
     this.journal = openJournal(io, this.superblock, false).journal;
     this.log = new Log(this.superblock.checkpointHeader);
-    this.state = new ReplicaState(format, this.journal, this.superblock);
+    this.state = new ReplicaState(
+      { ...format, replica, memberCount: 4 },
+      this.journal,
+      this.superblock,
+    );
     this.pool = new MessagePool((size) => memoryBuffer(size), { small: 64, large: 2 });
     const { state, pool } = this;
     const bus = {
@@ -158,6 +169,16 @@ export class OneReplica {
       prng,
       askPrimary: () => this.viewChange.askPrimary(),
       onHeaders: () => {},
+    });
+    this.backup = new Backup({
+      state,
+      chain,
+      cache: new PrepareCache(),
+      appender: this.appender,
+      peers,
+      repair: this.repair,
+      sessions: new ClientSessions(1, memoryBuffer(replySlotSize)),
+      checkpointInterval: format.checkpointInterval,
     });
   }
 

@@ -36,7 +36,7 @@ class Watched {
     const { io } = this;
     const superblock = openSuperblock(io);
     const { journal } = openJournal(io, superblock, false);
-    this.state = new ReplicaState(options, journal, superblock);
+    this.state = new ReplicaState({ ...options, memberCount: replicaCount }, journal, superblock);
     const { replica, quorums } = this.state;
     const replicationQuorum = quorums.replication;
     this.watch = new PeerWatch({

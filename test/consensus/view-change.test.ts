@@ -140,3 +140,35 @@ test("a rebuilt replica waits for no op that a later view has cut off", () => {
   replica.settle();
   expect(replica.superblock.recovering).toBe(false);
 });
+
+describe("a standby", () => {
+  test("follows its primary's log, and acknowledges nothing of it", () => {
+    for (const [replica, acknowledged] of [
+      [1, true],
+      [3, false],
+    ] as const) {
+      const one = new OneReplica(undefined, replica);
+      one.log.extend(6, 0);
+      one.follow(4, 2);
+      one.viewChange.onView(one.viewMessage(one.log, 0, 0));
+      expect(one.state.op).toBe(6);
+      for (const op of [5, 6]) one.write(one.log, op);
+      one.backup.acknowledgeUncommitted();
+      expect(one.commands().includes(Command.prepareOk)).toBe(acknowledged);
+    }
+  });
+
+  test("has no vote, and goes to a view when its primary tells the log", () => {
+    const standby = new OneReplica(undefined, 3);
+    standby.log.extend(4, 0);
+    standby.follow(4, 4);
+    standby.viewChange.vote();
+    standby.viewChange.onJoinView(joinView(standby, standby.log.fork(4).extend(8, 0), 1, 4));
+    standby.settle();
+    expect([standby.state.view, standby.superblock.view, standby.commands()]).toEqual([0, 0, []]);
+    standby.viewChange.onView(standby.viewMessage(standby.log.fork(4).extend(2, 2), 2, 0));
+    standby.settle();
+    expect([standby.state.status, standby.superblock.logView]).toEqual([Status.normal, 2]);
+    expect(standby.commands()).toEqual([]);
+  });
+});

@@ -54,6 +54,7 @@ export class Site {
     this.repair = new BlockRepair({
       cluster: clusterId,
       replica: this.index,
+      memberCount: siteCount,
       replicaCount: siteCount,
       bus,
       storage: engine,

@@ -129,6 +129,7 @@ async function live(
       {
         path,
         addresses: [{ host: "127.0.0.1", port: 0 }],
+        standbys: [],
         backend,
         drive: "guest",
         directIo: false,

@@ -101,6 +101,7 @@ async function runOne(values: Values, terminal: Terminal): Promise<number> {
     {
       path,
       addresses: [{ host, port }],
+      standbys: [],
       ...commonSettings(values),
       development: true,
       cacheGridBytes: undefined,

@@ -1,12 +1,13 @@
 /** `pacioli format`: makes the data file of one replica. */
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { clientsMaxLimit, replicasMax } from "../../core/limits.ts";
+import { clientsMaxLimit, replicasMax, standbysMax } from "../../core/limits.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../command-error.ts";
 import { formatDataFile } from "../format-file.ts";
 import { flag, integer, u128 } from "../options.ts";
 import { userPath } from "../paths.ts";
+import { memberText } from "../values.ts";
 
 export const formatCommand = defineCommand({
   name: "format",
@@ -26,8 +27,14 @@ export const formatCommand = defineCommand({
       max: replicasMax - 1,
       defaultText: "0 in a cluster of one",
     }),
+    standby: integer({
+      help: "Instead of --replica: index of this standby; the first one's is --replica-count",
+      min: 2,
+      max: replicasMax + standbysMax - 1,
+      defaultText: "a replica's file",
+    }),
     "replica-count": integer({
-      help: "Replicas in the cluster",
+      help: "Replicas in the cluster, standbys not counted",
       min: 1,
       max: replicasMax,
       initial: 1,
@@ -49,7 +56,11 @@ export const formatCommand = defineCommand({
   ],
   async run(values, [file], terminal) {
     const replicaCount = values["replica-count"];
-    const replica = replicaIndex(values.replica, replicaCount);
+    const { standby } = values;
+    const replica =
+      standby === undefined
+        ? replicaIndex(values.replica, replicaCount)
+        : standbyIndex(standby, values.replica, replicaCount);
     const path = userPath(file!);
     checkNewFile(path);
     await formatDataFile({
@@ -61,7 +72,7 @@ export const formatCommand = defineCommand({
       clientsMax: values["clients-max"],
     });
     terminal.out(
-      `formatted '${path}': replica ${replica} of ${replicaCount}, cluster ${values.cluster}\n`,
+      `formatted '${path}': ${memberText(replica, replicaCount)}, cluster ${values.cluster}\n`,
     );
     return 0;
   },
@@ -92,4 +103,22 @@ export function replicaIndex(given: number | undefined, replicaCount: number): n
     );
   }
   return given;
+}
+
+/** @throws {CommandError} */
+function standbyIndex(standby: number, replica: number | undefined, replicaCount: number): number {
+  if (replica !== undefined) {
+    throw new CommandError("--replica and --standby exclude each other; give one of them.");
+  }
+  if (replicaCount === 1) {
+    throw new CommandError("a cluster of one has no standbys; give --replica-count=2 or more.");
+  }
+  const last = replicaCount + standbysMax - 1;
+  if (standby < replicaCount || standby > last) {
+    throw new CommandError(
+      `--standby=${standby} is no standby's index in a cluster of ${replicaCount}; give ` +
+        `--standby=${replicaCount} to ${last}.`,
+    );
+  }
+  return standby;
 }

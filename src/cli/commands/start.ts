@@ -17,6 +17,11 @@ export const startCommand = defineCommand({
       help: "PORT, HOST, HOST:PORT or [IPv6]:PORT of every replica, with commas between; port 0 picks a free one in a cluster of one",
       required: true,
     }),
+    standbys: addresses({
+      help: "Addresses of the cluster's standbys, which follow its log without a vote, in the order of their indexes",
+      initial: [],
+      defaultText: "none",
+    }),
     ...startOptions,
   },
   positionals: ["FILE"],
@@ -31,6 +36,7 @@ export const startCommand = defineCommand({
       {
         path: userPath(file!),
         addresses: values.addresses,
+        standbys: values.standbys,
         ...commonSettings(values),
         development: values.development,
         cacheGridBytes: values["cache-grid"],

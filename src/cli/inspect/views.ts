@@ -14,6 +14,7 @@ import type {
 import { Operation } from "../../wire/operations.ts";
 import { releaseText } from "../../wire/release.ts";
 import { formatBytes, formatCount, formatFacts, formatTable } from "../output.ts";
+import { memberText } from "../values.ts";
 import type { GridContent } from "./grid.ts";
 
 export interface View {
@@ -46,7 +47,7 @@ function identityFacts(content: SuperblockContent): [string, string][] {
   const { format } = content;
   return [
     ["cluster", decimal(format.cluster)],
-    ["replica", `${format.replica} of ${format.replicaCount}`],
+    ["replica", memberText(format.replica, format.replicaCount)],
     [
       "format",
       `version ${format.formatVersion}, ${formatCount(format.slotCount)} journal slots, ` +
