@@ -87,7 +87,7 @@ class Opening {
   /** The superblock moved to a checkpoint of which this file may have nothing. */
   private completeSync(): void {
     const { storage, superblock, log } = this.parts;
-    storage.fetchMissing(() => {
+    storage.fetchMissing(superblock.syncOpMin, () => {
       superblock.updateSyncComplete(() => {
         log(`the checkpoint at op ${this.checkpointOp} is complete`);
         this.restore();

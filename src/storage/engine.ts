@@ -155,16 +155,17 @@ export class StorageEngine {
   }
 
   /**
-   * After `open`, before the first op: reads all that `open` left alone, which has what is damaged or
-   * missing repaired, and makes the grid durable as it is. A state sync is complete then.
+   * After `open`, before the first op: reads what `open` left alone of ops from `opMin` on, which has
+   * what is damaged or missing repaired, and makes the grid durable as it is. A state sync is
+   * complete then.
    */
-  fetchMissing(onDone: () => void): void {
+  fetchMissing(opMin: number, onDone: () => void): void {
     assert(this.opened, "opened first");
     assert(this.op === this.state.op, "before the first op");
     const { repairs } = this.grid;
     assert(repairs !== null, "others have what is missing");
     const reader = new BlockReader(this.grid, this.grid.staging, repairs);
-    reader.run(new MissingBlocks(this.state), () => {
+    reader.run(new MissingBlocks(this.state, opMin), () => {
       repairs.whenIdle(() => this.grid.sync(onDone));
     });
   }

@@ -1,25 +1,97 @@
 /**
- * The blocks that opening a checkpoint leaves alone: those of rows. After a state sync any of them
- * may be missing. Reading them with repairs brings them here, many at a time; what is sound already
- * is only verified.
+ * The blocks that opening a checkpoint leaves alone: those of rows. After a state sync those of the
+ * ops that the replica did not execute may be missing. Reading them with repairs brings them here,
+ * many at a time.
+ *
+ * What the replica had already is not read, however large it is. A table's blocks are sealed in
+ * order, each by an op that its header names, and are never let go; so the blocks of ops up to the
+ * replica's own last complete checkpoint, which were durable with it, come before all others:
+ *
+ *   ops …  ≤ own checkpoint        │ later
+ *          durable here, not read  │ read, or fetched
+ *                                  first
+ *
+ * The border is found by halving, with one block read per step. Should a block before it have rotted
+ * since, who reads it has it repaired, and so has the scrubber, as at any other time.
  */
+import { assert } from "../core/assert.ts";
+import { u64ReadNumber } from "../core/u128.ts";
 import type { BlockRequest, BlockSource } from "./block-reader.ts";
-import type { CheckpointState } from "./checkpoint-state.ts";
-import { RefCursor, Visit } from "./ref-cursor.ts";
+import type { AppendPart, CheckpointState } from "./checkpoint-state.ts";
+import { BlockType, blockLayout } from "./format.ts";
 
 export class MissingBlocks implements BlockSource {
-  private readonly cursor: RefCursor;
+  private table = 0;
+  /** While the border in the table is sought: it lies in [low, high]. */
+  private low = 0;
+  private high = 0;
+  private seeking = false;
+  /** The block whose op is being looked at, or −1. */
+  private probe = -1;
+  /** The next block to read, once the border is known. */
+  private index = 0;
 
-  constructor(state: CheckpointState) {
-    this.cursor = new RefCursor(state, Visit.rows);
+  /** @param opMin - The first op of which blocks may be missing. */
+  constructor(
+    private readonly state: CheckpointState,
+    private readonly opMin: number,
+  ) {
+    this.beginTable(0);
+  }
+
+  private get part(): AppendPart | undefined {
+    return this.state.append[this.table];
   }
 
   next(request: BlockRequest): boolean {
-    return this.cursor.next(request);
+    for (let part = this.part; part !== undefined; part = this.part) {
+      if (this.seeking && this.low < this.high) {
+        if (this.probe >= 0) return false; // Its op decides what is read next.
+        this.probe = Math.floor((this.low + this.high) / 2);
+        fill(request, part, this.probe);
+        return true;
+      }
+      if (this.seeking) {
+        this.seeking = false;
+        this.index = this.low;
+      }
+      if (this.index < part.fullBlocks) {
+        fill(request, part, this.index);
+        this.index += 1;
+        return true;
+      }
+      this.beginTable(this.table + 1);
+    }
+    return false;
+  }
+
+  private beginTable(table: number): void {
+    this.table = table;
+    this.seeking = this.opMin > 1;
+    this.low = 0;
+    this.high = this.part?.fullBlocks ?? 0;
+    this.index = 0;
   }
 
   /** It is where it belongs, or on its way there. */
-  received(): void {}
+  received(request: BlockRequest, words: Uint32Array, at: number): void {
+    // Blocks of the table before may still arrive.
+    if (this.probe < 0 || request.table !== this.part!.id) return;
+    const { probe } = this;
+    this.probe = -1;
+    if (u64ReadNumber(words, at + blockLayout.word.op) < this.opMin) this.low = probe + 1;
+    else this.high = probe;
+  }
 
-  damaged(): void {}
+  damaged(): void {
+    assert(false, "the reader has blocks repaired");
+  }
+}
+
+function fill(request: BlockRequest, part: AppendPart, block: number): void {
+  part.refs.copy(block, request.ref, 0);
+  request.type = BlockType.rows;
+  request.table = part.id;
+  request.first = block * part.rowsPerBlock;
+  request.count = part.rowsPerBlock;
 }

@@ -17,7 +17,7 @@ const load: Load = { seed: 31, interval: 4, rowsMax: 1200, touchesMax: 30, accou
 
 function fetchMissing(world: World): void {
   let done = false;
-  world.engine.fetchMissing(() => {
+  world.engine.fetchMissing(1, () => {
     done = true;
   });
   world.file.until(() => done);

@@ -1,5 +1,5 @@
 /** Damaged and missing blocks come from another replica, and nothing but the right ones. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { blockSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
 import { BlockRead } from "../../src/storage/block-read.ts";
@@ -43,12 +43,18 @@ function synced(other: World, seed: number): { donor: Donor; world: World } {
   return { donor, world };
 }
 
-function fetchMissing(world: World): void {
+function fetchMissing(world: World, opMin = 1): void {
   let done = false;
-  world.engine.fetchMissing(() => {
+  world.engine.fetchMissing(opMin, () => {
     done = true;
   });
   world.file.until(() => done);
+}
+
+/** As a state sync does: from then on the superblock refers to the other's checkpoint. */
+function moveTo(world: World, other: World): void {
+  world.durable = other.durable;
+  world.file.protectedBlocks = new Map();
 }
 
 function sameBlocks(a: World, b: World): void {
@@ -189,6 +195,57 @@ describe("a state sync", () => {
     expect(donor.wants - first).toBeGreaterThan(0);
     expect(world.engine.summary().blocksRepaired).toBe(donor.wants - first);
     sameBlocks(world, other);
+  });
+
+  test("does not read what it had with its own checkpoint", () => {
+    for (let seed = 60; seed < 70; seed += 1) {
+      const other = run(new World(load, machine(seed)), 24);
+      const donor = new Donor(other, seed);
+      const world = run(new World(load, machine(seed), {}, donor.attach), 8 + 4 * (seed % 3));
+      world.file.onIdle = () => donor.deliver();
+      const own = world.durable.op;
+      const before = new Set(world.liveAddresses());
+      moveTo(world, other);
+      world.reopen();
+      const { append } = world.engine.state;
+      const old = append
+        .flatMap(({ refs, fullBlocks }) =>
+          Array.from({ length: fullBlocks }, (_, block) => refs.address(block)),
+        )
+        .filter((address) => before.has(address));
+      const fetched = donor.wants;
+      const read = vi.spyOn(world.engine.grid, "read");
+      fetchMissing(world, own + 1);
+      const addresses = new Set(read.mock.calls.map(([, , , address]) => address));
+      // Halving looks at some of them, and at the first that it has not, before it knows the border.
+      const looks = old.filter((address) => addresses.has(address)).length;
+      expect(looks).toBeLessThanOrEqual(8 * append.length);
+      expect(looks).toBeLessThan(old.length / 2);
+      expect(donor.wants).toBeGreaterThan(fetched);
+      world.file.crash();
+      expect(world.integrity()).toMatchObject({ damaged: [], problems: [] });
+      sameBlocks(world, other);
+      run(world, 40);
+      run(other, 40);
+      expect(world.durable.root).toEqual(other.durable.root);
+    }
+  });
+
+  test("finds what is missing wherever its own checkpoint ends", () => {
+    const little: Load = { ...load, rowsMax: 600 };
+    const other = run(new World(little, machine(71)), 24);
+    for (let own = 0; own <= 20; own += 4) {
+      const donor = new Donor(other, own);
+      const world = new World(little, machine(71), {}, donor.attach);
+      if (own > 0) run(world, own);
+      expect(world.durable.op).toBe(own);
+      world.file.onIdle = () => donor.deliver();
+      moveTo(world, other);
+      world.reopen();
+      fetchMissing(world, own + 1);
+      world.file.crash();
+      sameBlocks(world, other);
+    }
   });
 
   test("survives a power cut at any moment", () => {
