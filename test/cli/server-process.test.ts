@@ -14,6 +14,13 @@ import type { Readable } from "node:stream";
 import { createClient } from "tigerbeetle-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  superblockCopies,
+  superblockCopySize,
+  superblockCopySpacing,
+} from "../../src/wal/data-file.ts";
+import { scratchMemory } from "../../src/wal/headers.ts";
+import { sealSuperblock, superblockLayout } from "../../src/wal/superblock-layout.ts";
+import {
   cleanUp,
   format,
   mainScript,
@@ -288,6 +295,68 @@ describe("inspect", () => {
     const result = pacioli(["inspect", "integrity", path]);
     expect(result.stdout).toMatch(new RegExp(`^client reply slot ${kept!.slot} `, "m"));
     expect(result.status).toBe(1);
+  });
+
+  /** Makes of the loaded file one of three replicas, stopped during a state sync from `opMin` on. */
+  function syncing(path: string, opMin: number, opMax: number): void {
+    copyFileSync(loaded, path);
+    const file = openSync(path, "r+");
+    const copy = scratchMemory(superblockCopySize);
+    const { word } = superblockLayout;
+    for (let index = 0; index < superblockCopies; index += 1) {
+      readSync(file, copy.bytes, 0, superblockCopySize, index * superblockCopySpacing);
+      copy.words[word.replicaCount] = 3;
+      copy.words[word.syncOpMin] = opMin;
+      copy.words[word.syncOpMax] = opMax;
+      sealSuperblock(copy, index);
+      writeSync(file, copy.bytes, 0, superblockCopySize, index * superblockCopySpacing);
+    }
+    closeSync(file);
+  }
+
+  test("a file of a replica that was stopped during a state sync", () => {
+    const path = join(folder, "syncing.pacioli");
+    const { checkpointOp } = json("integrity", loaded).value as { checkpointOp: number };
+    syncing(path, 5, checkpointOp);
+    const told = new RegExp(
+      `^state sync +not complete: blocks of ops 5 to ${checkpointOp} may be missing; a start fetches`,
+      "m",
+    );
+    for (const topic of [[], ["superblock"], ["integrity"]]) {
+      const shown = pacioli(["inspect", ...topic, path]);
+      expect(shown.stdout).toMatch(told);
+      expect(shown.status, shown.stdout).toBe(0);
+    }
+    // Missing is not damaged: the start brings it.
+    flipBit(path, grid + 3 * 65_536 + 3000);
+    const result = pacioli(["inspect", "integrity", path]);
+    expect(result.stdout).toMatch(/^result +nothing is damaged; 1 block is not here yet$/m);
+    expect(result.stdout).toMatch(/^MISSING$[^]*^grid block 4 \(/m);
+    expect(result.status).toBe(0);
+    const { value } = json("integrity", path);
+    expect(value).toMatchObject({ intact: true, damaged: [], problems: [] });
+    expect(value["missing"]).toHaveLength(1);
+    // Without what the checkpoint begins with, nothing of the grid can be told.
+    const { blocksInFile } = json("grid", path).value as { blocksInFile: number };
+    const file = openSync(path, "r+");
+    writeSync(file, Buffer.alloc(blocksInFile * 65_536), 0, blocksInFile * 65_536, grid);
+    closeSync(file);
+    const summary = pacioli(["inspect", path]);
+    expect(summary.stdout).toMatch(
+      /^grid +is not complete yet, since a state sync is under way: /m,
+    );
+    expect(summary.status).toBe(0);
+    expect(pacioli(["inspect", "grid", path]).stderr).toMatch(
+      /the grid is not complete yet, since/,
+    );
+    expect(pacioli(["inspect", "integrity", path]).status).toBe(0);
+    // Damage outside the grid is damage, and one of several has others to ask.
+    flipBit(path, prepares + ((checkpointOp + 1) % 64) * 2 ** 20 + 5000);
+    const damaged = pacioli(["inspect", path]);
+    expect(damaged.stdout).toMatch(
+      /^journal slot .* (comes from the other replicas|heals at the next start)$/m,
+    );
+    expect(damaged.status).toBe(1);
   });
 
   test("a file that is none, or cut", () => {

@@ -14,8 +14,10 @@ import { checkGrid, readGrid } from "./grid.ts";
 import {
   blockDamage,
   damageText,
+  gridFault,
   gridView,
   integrityView,
+  isSyncing,
   journalView,
   repliesView,
   summaryView,
@@ -65,7 +67,7 @@ async function inspectTopic(
     const { json, text } = superblockView(summary);
     const problem = summary.error === null ? "" : `\n${summary.error}\n`;
     const damaged = summary.error !== null || summary.damaged.length > 0;
-    return { json, text: text + problem + damageText(summary.damaged), damaged };
+    return { json, text: text + problem + damageText(summary.damaged, summary.current), damaged };
   }
   const superblock = usable(summary, path);
   const layout = new DataFileLayout(superblock.format);
@@ -80,17 +82,19 @@ async function inspectTopic(
       const journal = inspectJournal(file, layout, superblock);
       const { json, text } = journalView(journal);
       const damaged = journal.fatal !== null || journal.damaged.length > 0;
-      return { json, text: text + damageText(journal.damaged), damaged };
+      return { json, text: text + damageText(journal.damaged, superblock), damaged };
     }
     case "replies": {
       const replies = inspectReplies(file, layout);
       const { json, text } = repliesView(replies);
       const damaged = replies.damaged.length > 0;
-      return { json, text: text + damageText(replies.damaged), damaged };
+      return { json, text: text + damageText(replies.damaged, superblock), damaged };
     }
     case "grid": {
       const grid = await readGrid(file, layout, superblock);
-      if (typeof grid === "string") throw new CommandError(`the grid cannot be opened: ${grid}`);
+      if (typeof grid === "string") {
+        throw new CommandError(`the grid ${gridFault(grid, superblock)}`);
+      }
       return { ...gridView(grid), damaged: false };
     }
     case "summary":
@@ -122,7 +126,8 @@ async function summarise(
   const damaged = [...summary.damaged, ...journal.damaged, ...replies.damaged];
   const { sizeBytes } = file;
   const all = { path, sizeBytes, superblock, layout, journal, replies, grid, damaged };
-  const broken = damaged.length > 0 || typeof grid === "string" || journal.fatal !== null;
+  const gridBroken = typeof grid === "string" && !isSyncing(superblock);
+  const broken = damaged.length > 0 || gridBroken || journal.fatal !== null;
   return { ...summaryView(all), damaged: broken };
 }
 
@@ -136,12 +141,11 @@ async function checkAll(
   const journal = inspectJournal(file, layout, superblock);
   const replies = inspectReplies(file, layout);
   const grid = await checkGrid(file, layout, superblock, onProgress);
-  const damaged = [
-    ...summary.damaged,
-    ...journal.damaged,
-    ...replies.damaged,
-    ...grid.damaged.map((block) => blockDamage(layout, block)),
-  ];
-  const broken = damaged.length > 0 || grid.problems.length > 0 || journal.fatal !== null;
-  return { ...integrityView(journal, grid, damaged), damaged: broken };
+  const blocks = grid.damaged.map((block) => blockDamage(layout, block));
+  // What a state sync has not fetched yet, and what has rotted: all of it comes from the others.
+  const missing = isSyncing(superblock) ? blocks : [];
+  const damaged = [...summary.damaged, ...journal.damaged, ...replies.damaged];
+  if (missing.length === 0) damaged.push(...blocks);
+  const view = integrityView(superblock, journal, grid, damaged, missing);
+  return { ...view, damaged: !view.intact };
 }

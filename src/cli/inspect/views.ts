@@ -92,12 +92,20 @@ export function superblockView(superblock: SuperblockSummary): View {
   return { json, text: `${copies}\n${facts}` };
 }
 
+/** Blocks may be missing: the replica was stopped during a state sync. */
+export function isSyncing({ syncOpMax }: SuperblockContent): boolean {
+  return syncOpMax > 0;
+}
+
 /** What is not so in most files. */
 function stateFacts({ syncOpMin, syncOpMax, recovering }: SuperblockContent): [string, string][] {
   const facts: [string, string][] = [];
   if (syncOpMax > 0) {
     const ops = `ops ${syncOpMin} to ${syncOpMax}`;
-    facts.push(["state sync", `blocks of ${ops} may be missing; a start fetches them`]);
+    facts.push([
+      "state sync",
+      `not complete: blocks of ${ops} may be missing; a start fetches them from the other replicas`,
+    ]);
   }
   if (recovering) facts.push(["recovering", "replaces a lost file: does not vote yet"]);
   return facts;
@@ -260,7 +268,7 @@ export function summaryView(all: Everything): View {
   const used = all.replies.slots.filter((slot) => slot.state !== "empty").length;
   const gridFacts: [string, string][] =
     typeof grid === "string"
-      ? [["grid", `cannot be opened: ${grid}`]]
+      ? [["grid", gridFault(grid, all.superblock)]]
       : [
           ["grid", gridBlocks(grid)],
           ...grid.summary.tables.map((table): [string, string] => [
@@ -271,6 +279,7 @@ export function summaryView(all: Everything): View {
   const facts = formatFacts([
     ["file", `${all.path}, ${formatBytes(all.sizeBytes)}`],
     ...identityFacts(all.superblock),
+    ...stateFacts(all.superblock),
     ...journalFacts(all.journal),
     ["replies", `${used} of ${all.replies.slots.length} slots used`],
     ...gridFacts,
@@ -291,18 +300,33 @@ export function summaryView(all: Everything): View {
       grid: typeof grid === "string" ? { error: grid } : gridJson(grid),
       damaged,
     },
-    text: facts + damageText(damaged),
+    text: facts + damageText(damaged, all.superblock),
   };
 }
 
-/** Nothing when nothing is damaged; otherwise every place, and what follows from it. */
-export function damageText(damaged: readonly Damage[]): string {
+/** Why the grid cannot be opened. */
+export function gridFault(fault: string, superblock: SuperblockContent): string {
+  return isSyncing(superblock)
+    ? `is not complete yet, since a state sync is under way: ${fault}`
+    : `cannot be opened: ${fault}`;
+}
+
+/**
+ * Nothing when nothing is damaged; otherwise every place, and what follows from it.
+ * @param superblock - Null when the file does not say how many replicas its cluster has.
+ */
+export function damageText(
+  damaged: readonly Damage[],
+  superblock: SuperblockContent | null,
+): string {
   if (damaged.length === 0) return "";
+  const others = superblock !== null && superblock.format.replicaCount > 1;
+  const serious = others ? "comes from the other replicas" : "data may be lost";
   const rows = damaged.map((damage) => [
     damage.place,
     String(damage.offset),
     damage.what,
-    damage.serious ? "data may be lost" : "heals at the next start",
+    damage.serious ? serious : "heals at the next start",
   ]);
   return `\nDAMAGE\n${formatTable(["place", "byte offset", "what", "consequence"], rows)}`;
 }
@@ -312,12 +336,15 @@ export function blockDamage(layout: DataFileLayout, block: DamagedBlock): Damage
   return { place: block.name, offset, what: block.reason, serious: true };
 }
 
+/** @param missing - What a state sync has yet to fetch. */
 export function integrityView(
+  superblock: SuperblockContent,
   journal: JournalSummary,
   grid: IntegrityReport,
   damaged: readonly Damage[],
-): View {
-  const { problems } = grid;
+  missing: readonly Damage[],
+): View & { readonly intact: boolean } {
+  const problems = isSyncing(superblock) ? [] : grid.problems;
   const places = damaged.length + problems.length;
   const intact = places === 0 && journal.fatal === null;
   const facts = formatFacts([
@@ -327,8 +354,9 @@ export function integrityView(
       `${formatCount(grid.blocksRead)} blocks of rows and pages read, ${formatCount(grid.blocksInUse)} in use`,
     ],
     ...problems.map((problem): [string, string] => ["contradiction", problem]),
+    ...stateFacts(superblock),
     ...startFacts(journal),
-    ["result", intact ? "everything is intact" : damagedPlaces(places)],
+    ["result", intact ? intactText(missing.length) : damagedPlaces(places)],
   ]);
   return {
     json: {
@@ -337,11 +365,24 @@ export function integrityView(
       blocksRead: grid.blocksRead,
       blocksInUse: grid.blocksInUse,
       damaged,
+      missing,
       problems,
       startWouldRefuse: journal.fatal,
     },
-    text: facts + damageText(damaged),
+    text: facts + damageText(damaged, superblock) + missingText(missing),
+    intact,
   };
+}
+
+function intactText(missing: number): string {
+  if (missing === 0) return "everything is intact";
+  return `nothing is damaged; ${missing === 1 ? "1 block is" : `${formatCount(missing)} blocks are`} not here yet`;
+}
+
+function missingText(missing: readonly Damage[]): string {
+  if (missing.length === 0) return "";
+  const rows = missing.map(({ place, offset, what }) => [place, String(offset), what]);
+  return `\nMISSING\n${formatTable(["place", "byte offset", "what lies there"], rows)}`;
 }
 
 function damagedPlaces(places: number): string {
