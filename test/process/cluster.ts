@@ -1,7 +1,14 @@
 /** Clusters of several server processes on this machine, each with a data file of its own. */
+import { constants, copyFileSync, existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { format, ServerProcess, temporaryFolder } from "./server.ts";
+import {
+  format,
+  removeDataFile,
+  ServerProcess,
+  type StartOptions,
+  temporaryFolder,
+} from "./server.ts";
 
 const waitLimitMs = 60_000;
 
@@ -38,32 +45,60 @@ export async function until(
   }
 }
 
+/** Data files of a cluster as they were formatted, by index; to save their writes. */
+const templates = new Map<number, readonly string[]>();
+
+function formatAll(replicaCount: number): readonly string[] {
+  const folder = temporaryFolder();
+  return Array.from({ length: replicaCount }, (_, replica) => {
+    const path = join(folder, `${replica}.pacioli`);
+    format(path, { replica, replicaCount });
+    return path;
+  });
+}
+
+function freshFiles(replicaCount: number): readonly string[] {
+  let files = templates.get(replicaCount);
+  if (files === undefined || !files.every((path) => existsSync(path))) {
+    files = formatAll(replicaCount);
+    templates.set(replicaCount, files);
+  }
+  const folder = temporaryFolder();
+  return files.map((template, replica) => {
+    const path = join(folder, `${replica}.pacioli`);
+    copyFileSync(template, path, constants.COPYFILE_FICLONE);
+    return path;
+  });
+}
+
 export class ClusterProcesses {
   readonly servers: (ServerProcess | null)[];
 
   private constructor(
     readonly ports: readonly number[],
     readonly files: readonly string[],
+    /** Of every start. */
+    private readonly options: StartOptions,
   ) {
     this.servers = ports.map(() => null);
   }
 
-  /** Formats the data files; starts nothing. */
-  static async format(replicaCount: number): Promise<ClusterProcesses> {
-    const folder = temporaryFolder();
-    const files = Array.from({ length: replicaCount }, (_, replica) => {
-      const path = join(folder, `${replica}.pacioli`);
-      format(path, { replica, replicaCount });
-      return path;
-    });
-    return new ClusterProcesses(await freePorts(replicaCount), files);
+  /** Makes the data files; starts nothing. */
+  static async format(replicaCount: number, options: StartOptions = {}): Promise<ClusterProcesses> {
+    const files = freshFiles(replicaCount);
+    return new ClusterProcesses(await freePorts(replicaCount), files, options);
   }
 
-  /** Formats the data files and starts every replica. */
-  static async start(replicaCount: number): Promise<ClusterProcesses> {
-    const cluster = await ClusterProcesses.format(replicaCount);
+  /** Makes the data files and starts every replica. */
+  static async start(replicaCount: number, options: StartOptions = {}): Promise<ClusterProcesses> {
+    const cluster = await ClusterProcesses.format(replicaCount, options);
     await Promise.all(cluster.files.map((_, replica) => cluster.startReplica(replica)));
     return cluster;
+  }
+
+  /** Removes the data files, which nobody needs any more. */
+  remove(): void {
+    removeDataFile(this.files[0]!);
   }
 
   get addresses(): string {
@@ -72,7 +107,10 @@ export class ClusterProcesses {
 
   /** @param addresses - Its list, if it is not everybody's. */
   async startReplica(replica: number, addresses = this.addresses): Promise<ServerProcess> {
-    const server = await ServerProcess.start(this.files[replica]!, { addresses });
+    const server = await ServerProcess.start(this.files[replica]!, {
+      ...this.options,
+      addresses,
+    });
     this.servers[replica] = server;
     return server;
   }
