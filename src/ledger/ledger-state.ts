@@ -143,8 +143,8 @@ export class LedgerState {
     this.accountTransfers = new PostingLists(this.arena, allocateWords);
     this.expiryQueue = new ExpiryQueue(allocateWords);
     // An event may need its own row, if the id exists, and that of its pending transfer.
-    this.rowCache = new RowCache(store, this.transfers, 2 * eventsMax);
-    this.undo = new UndoLog(this);
+    this.rowCache = new RowCache(store, this.transfers, 2 * eventsMax, options.allocateWords);
+    this.undo = new UndoLog(this, options.allocateWords);
   }
 
   /** Empties the indexes: they are rebuilt from the tables. */

@@ -27,11 +27,12 @@ export class RowCache {
     private readonly store: LedgerStore,
     private readonly table: AppendTable,
     capacity: number,
+    allocateWords: (count: number) => Uint32Array,
   ) {
     this.rows = new Uint32Array(capacity);
     this.rowWords = table.rowWords;
     for (let row = 0; row < capacity; row += chunkRows) {
-      this.chunks.push(new Uint32Array(chunkRows * this.rowWords));
+      this.chunks.push(allocateWords(chunkRows * this.rowWords));
     }
     this.words = this.chunks[0]!;
   }

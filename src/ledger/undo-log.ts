@@ -18,7 +18,7 @@ const accountCopyWords = balanceWords + 2;
 const accountCopiesMax = 2 * eventsMax;
 
 export class UndoLog {
-  private readonly accountCopies = new Uint32Array(accountCopiesMax * accountCopyWords);
+  private readonly accountCopies: Uint32Array;
   private accountCopyCount = 0;
   private readonly statusRows = new Uint32Array(eventsMax);
   private readonly statuses = new Uint8Array(eventsMax);
@@ -31,7 +31,12 @@ export class UndoLog {
   private readonly lastAccountTime = new Uint32Array(2);
   private readonly lastTransferTime = new Uint32Array(2);
 
-  constructor(private readonly state: LedgerState) {}
+  constructor(
+    private readonly state: LedgerState,
+    allocateWords: (count: number) => Uint32Array,
+  ) {
+    this.accountCopies = allocateWords(accountCopiesMax * accountCopyWords);
+  }
 
   /** Takes a savepoint at the start of a chain. */
   open(): void {

@@ -40,6 +40,10 @@ export interface MemoryOptions {
   readonly messagesLarge: number;
   readonly repliesLarge: number;
   readonly messagesSmall: number;
+  /** Rows that one op may append to a table; default: as many as fit a message. */
+  readonly opRowsMax?: number;
+  /** log2 of the bytes by which tables of mutable rows grow. */
+  readonly slabSizeLog2?: number;
 }
 
 export const memoryDefault: MemoryOptions = {
@@ -105,10 +109,11 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     gridBlocksMax: options.gridBlocksMax,
     cluster: format.cluster,
     checkpointInterval: format.checkpointInterval,
-    opRowsMax,
+    opRowsMax: memory.opRowsMax ?? opRowsMax,
     recentBlocks: memory.recentBlocks,
     cacheBytes: memory.cacheGridBytes,
     pageCopyBytes: memory.pageCopyBytes,
+    slabSizeLog2: memory.slabSizeLog2,
     allocateWords: options.allocateWords,
     extend: options.extend,
     onDamaged: (block) => {

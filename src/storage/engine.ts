@@ -33,7 +33,7 @@ import { MissingBlocks } from "./missing-blocks.ts";
 import type { BlockRepairer, StorageOptions, StorageSummary, Trailer } from "./options.ts";
 import { PageCopies } from "./page-copies.ts";
 import { PageSpace } from "./page-space.ts";
-import { PagedTable } from "./paged-table.ts";
+import { PagedTable, slabSizeLog2Default } from "./paged-table.ts";
 import { fetchReadsMax, RowFetcher } from "./row-fetcher.ts";
 import { StateLoader } from "./state-loader.ts";
 
@@ -73,7 +73,14 @@ export class StorageEngine {
     this.space = new PageSpace(this.grid.freeSet);
     const paged = pagedTableFormats.map(
       (format) =>
-        new PagedTable(format.id, format.name, format.rowSize, this.copies, options.allocateWords),
+        new PagedTable(
+          format.id,
+          format.name,
+          format.rowSize,
+          this.copies,
+          options.allocateWords,
+          options.slabSizeLog2 ?? slabSizeLog2Default,
+        ),
     );
     const append = appendTableFormats.map(
       (format) =>

@@ -60,6 +60,8 @@ export interface StorageOptions {
   readonly cacheBytes: number;
   /** Copies of frozen pages that were touched before they were written: ops wait above. Bytes. */
   readonly pageCopyBytes: number;
+  /** log2 of the bytes by which the tables of mutable rows grow; default: 22. */
+  readonly slabSizeLog2?: number | undefined;
   /** Zeroed memory for table slabs. */
   allocateWords(count: number): Uint32Array;
   /**

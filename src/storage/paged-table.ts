@@ -23,9 +23,8 @@ const frozen = 1;
 const dirty = 2;
 const copied = 3;
 
-/** log2 of a slab's size in bytes. */
-const slabSizeLog2 = 22;
-const slabPagesLog2 = slabSizeLog2 - 12;
+/** log2 of a slab's size in bytes, unless the engine is told otherwise. */
+export const slabSizeLog2Default = 22;
 
 export class PagedTable {
   count = 0;
@@ -36,6 +35,7 @@ export class PagedTable {
   readonly slabShift: number;
   /** log2 of the rows in a page. */
   readonly pageShift: number;
+  private readonly slabPagesLog2: number;
   /** Units and checksums of the pages as of the last freeze; unit 0: never written. */
   readonly refs = new RefList();
   /** Per chunk of `refs`: 1 when it differs from the index block written last. */
@@ -56,12 +56,15 @@ export class PagedTable {
     readonly rowSize: number,
     private readonly copies: PageCopies,
     private readonly allocateWords: (count: number) => Uint32Array,
+    slabSizeLog2: number,
   ) {
+    assert(slabSizeLog2 >= 12, "a slab holds whole pages");
     const rowSizeLog2 = 31 - Math.clz32(rowSize);
     assert(1 << rowSizeLog2 === rowSize, "a row size is a power of two");
     assert(rowSize <= pageSize, "a row fits a page");
     this.pageShift = 12 - rowSizeLog2;
     this.slabShift = slabSizeLog2 - rowSizeLog2;
+    this.slabPagesLog2 = slabSizeLog2 - 12;
   }
 
   append(): number {
@@ -86,8 +89,8 @@ export class PagedTable {
       this.states[page] = dirty;
       return;
     }
-    const slab = this.slabWords[page >>> slabPagesLog2]!;
-    this.copyOf[page] = this.copies.take(slab, pageOffset(page));
+    const slab = this.slabWords[page >>> this.slabPagesLog2]!;
+    this.copyOf[page] = this.copies.take(slab, this.pageOffset(page));
     this.states[page] = copied;
   }
 
@@ -109,8 +112,8 @@ export class PagedTable {
       copyOf.set(this.copyOf);
       this.copyOf = copyOf;
     }
-    while (this.slabWords.length << slabPagesLog2 < pages) {
-      const words = this.allocateWords(1 << (slabSizeLog2 - 2));
+    while (this.slabWords.length << this.slabPagesLog2 < pages) {
+      const words = this.allocateWords(pageWords << this.slabPagesLog2);
       this.slabWords.push(words);
       this.slabBytes.push(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
     }
@@ -216,7 +219,7 @@ export class PagedTable {
       return page;
     }
     assert(this.states[page] === frozen, "a frozen page stays so until it is gathered");
-    copyPage(target, at, this.slabWords[page >>> slabPagesLog2]!, pageOffset(page));
+    copyPage(target, at, this.slabWords[page >>> this.slabPagesLog2]!, this.pageOffset(page));
     this.states[page] = clean;
     return page;
   }
@@ -230,11 +233,11 @@ export class PagedTable {
   }
 
   restorePage(page: number, source: Uint32Array, at: number): void {
-    copyPage(this.slabWords[page >>> slabPagesLog2]!, pageOffset(page), source, at);
+    copyPage(this.slabWords[page >>> this.slabPagesLog2]!, this.pageOffset(page), source, at);
   }
-}
 
-/** Word index of a page in its slab. */
-function pageOffset(page: number): number {
-  return (page & ((1 << slabPagesLog2) - 1)) * pageWords;
+  /** Word index of a page in its slab. */
+  private pageOffset(page: number): number {
+    return (page & ((1 << this.slabPagesLog2) - 1)) * pageWords;
+  }
 }

@@ -1,18 +1,16 @@
 /**
  * Freshly formatted disks. Formatting writes tens of megabytes, nearly all zeros, and is the same
  * for every replica that is formatted alike: it is done once per process by the code that the
- * command runs, on a disk of its own outside of any seed's time, and copied from then on.
+ * command runs, outside of any seed's time, and copied from then on.
  */
-import type { Completion } from "../../src/io/io.ts";
+import { assert } from "../../src/core/assert.ts";
+import { sectorSize } from "../../src/core/limits.ts";
+import type { Completion, FileHandle, FileIo, IoBuffer } from "../../src/io/io.ts";
 import type { FormatOptions } from "../../src/wal/data-file.ts";
-import { DataFileLayout } from "../../src/wal/data-file.ts";
 import { formatDataFile } from "../../src/wal/format.ts";
 import { ownRelease } from "../../src/wire/release.ts";
-import { DiskIo, SimulatedDisk } from "./disk.ts";
-import { EventQueue } from "./event-queue.ts";
 import { PlaceMemory, SharedMemory } from "./memory.ts";
 import type { SectorPool } from "./sector-pool.ts";
-import { Stream, stream } from "./streams.ts";
 
 /** Sectors that are not zeros: number and content, in turns. */
 export type DiskImage = readonly number[];
@@ -21,48 +19,91 @@ export type DiskImage = readonly number[];
 export const simulatedCluster = new Uint32Array([0x5eed, 0x51ab, 0, 1]);
 
 const images = new Map<string, DiskImage>();
+const memory = new SharedMemory();
 
-export function formattedImage(pool: SectorPool, format: FormatOptions): DiskImage {
-  const key = JSON.stringify({ ...format, cluster: [] });
+/** @param recovering - In place of a file that was lost: `pacioli recover`. */
+export function formattedImage(
+  pool: SectorPool,
+  format: FormatOptions,
+  recovering: boolean,
+): DiskImage {
+  const key = JSON.stringify({ ...format, cluster: [], recovering });
   let image = images.get(key);
   if (image === undefined) {
-    image = formatOnce(pool, format);
+    image = formatOnce(pool, format, recovering);
     images.set(key, image);
   }
   return image;
 }
 
-function formatOnce(pool: SectorPool, format: FormatOptions): DiskImage {
-  const queue = new EventQueue();
-  const fail = (reason: string): never => {
-    throw new Error(`formatting failed: ${reason}`);
+function formatOnce(pool: SectorPool, format: FormatOptions, recovering: boolean): DiskImage {
+  const place = new PlaceMemory(memory);
+  const io = new FormatIo(pool, place);
+  let done = false;
+  const onDone = (error: Error | null): void => {
+    if (error !== null) throw new Error(`formatting failed: ${error.message}`);
+    done = true;
   };
-  const host = {
-    complete: (completion: Completion) => {
+  formatDataFile(io, 0, format, ownRelease, onDone, recovering);
+  io.finish();
+  assert(done, "formatting ends");
+  place.release();
+  return [...io.sectors].sort(([a], [b]) => a - b).flat();
+}
+
+/** A disk that does at once what it is asked and only keeps what is not zeros. */
+class FormatIo implements FileIo {
+  readonly sectors = new Map<number, number>();
+  private readonly ended: Completion[] = [];
+
+  constructor(
+    private readonly pool: SectorPool,
+    private readonly memory: PlaceMemory,
+  ) {}
+
+  allocate(sizeBytes: number): IoBuffer {
+    return this.memory.allocate(sizeBytes);
+  }
+
+  read(): void {
+    assert(false, "formatting reads nothing");
+  }
+
+  write(
+    completion: Completion,
+    _file: FileHandle,
+    buffer: IoBuffer,
+    bufferAt: number,
+    length: number,
+    fileAt: number,
+  ): void {
+    for (let at = 0; at < length; at += sectorSize) {
+      const content = this.pool.store(buffer.words, (bufferAt + at) / 4);
+      const sector = (fileAt + at) / sectorSize;
+      this.pool.unref(this.sectors.get(sector) ?? 0);
+      if (content === 0) this.sectors.delete(sector);
+      else this.sectors.set(sector, content);
+    }
+    this.end(completion, length);
+  }
+
+  sync(completion: Completion): void {
+    this.end(completion, 0);
+  }
+
+  private end(completion: Completion, result: number): void {
+    completion.busy = true;
+    completion.result = result;
+    this.ended.push(completion);
+  }
+
+  /** Calls back what has ended, until nothing is started any more. */
+  finish(): void {
+    for (;;) {
+      const completion = this.ended.shift();
+      if (completion === undefined) return;
       completion.busy = false;
       completion.onDone(completion);
-    },
-    mayTear: () => true,
-    onRewritten: () => {},
-    fail,
-  };
-  const { gridAt } = new DataFileLayout(format);
-  const disk = new SimulatedDisk(queue, pool, stream(0n, Stream.disk), host, gridAt);
-  const io = new DiskIo(disk, new PlaceMemory(new SharedMemory()));
-  let done = false;
-  formatDataFile(io, 0, format, ownRelease, (error) => {
-    if (error !== null) fail(error.message);
-    done = true;
-  });
-  while (queue.runNext()) {
-    // Until nothing is in flight.
+    }
   }
-  if (!done) fail("it has not ended");
-  const image: number[] = [];
-  for (let sector = 0; sector < disk.sectorsMax; sector += 1) {
-    const content = disk.content(sector);
-    if (content !== 0) image.push(sector, pool.ref(content));
-  }
-  disk.release();
-  return image;
 }

@@ -3,21 +3,28 @@
  * next of the same size. A replica is never told that it is dead, so `begin` takes everything back
  * that its place handed out before.
  *
- * Memory is zeroed, as io.ts promises, but for messages, whose content is arbitrary by contract:
- * there the remains of other messages are the better test.
+ * Tables are zeroed, and so are buffers, as io.ts promises, but for messages and rows of blocks: those
+ * are used again and again by one replica, so that the remains of another one are the better test.
  */
+import { blockSize } from "../../src/core/limits.ts";
 import type { IoBuffer } from "../../src/io/io.ts";
 import { largeMessageSize, smallMessageSize } from "../../src/io/message-pool.ts";
 import { memoryBuffer } from "../wal/memory-file-io.ts";
+
+/** Messages, and room for many blocks. */
+function isReused(sizeBytes: number): boolean {
+  if (sizeBytes === smallMessageSize || sizeBytes === largeMessageSize) return true;
+  return sizeBytes > 8 * blockSize && sizeBytes % blockSize === 0;
+}
 
 /** Buffers by size, of all places and all seeds. */
 export class SharedMemory {
   private readonly free = new Map<number, IoBuffer[]>();
 
-  take(sizeBytes: number): IoBuffer {
+  take(sizeBytes: number, zeroed: boolean): IoBuffer {
     const buffer = this.free.get(sizeBytes)?.pop();
     if (buffer === undefined) return memoryBuffer(sizeBytes);
-    if (sizeBytes !== smallMessageSize && sizeBytes !== largeMessageSize) buffer.words.fill(0);
+    if (zeroed) buffer.words.fill(0);
     return buffer;
   }
 
@@ -37,13 +44,18 @@ export class PlaceMemory {
   constructor(private readonly shared: SharedMemory) {}
 
   allocate(sizeBytes: number): IoBuffer {
-    const buffer = this.shared.take(sizeBytes);
-    this.taken.push(buffer);
-    return buffer;
+    return this.take(sizeBytes, !isReused(sizeBytes));
   }
 
+  /** For tables. */
   allocateWords(count: number): Uint32Array {
-    return this.allocate(count * 4).words;
+    return this.take(count * 4, true).words;
+  }
+
+  private take(sizeBytes: number, zeroed: boolean): IoBuffer {
+    const buffer = this.shared.take(sizeBytes, zeroed);
+    this.taken.push(buffer);
+    return buffer;
   }
 
   /** The incarnation is gone. */

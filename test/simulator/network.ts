@@ -53,22 +53,22 @@ export class Packet extends SimulatedEvent {
   bytes: Uint8Array;
   words: Uint32Array;
 
-  constructor(
-    private readonly network: { arrive(packet: Packet): void },
-    capacity: number,
-  ) {
+  network: { arrive(packet: Packet): void } | null = null;
+
+  constructor(capacity: number) {
     super();
     this.bytes = new Uint8Array(capacity);
     this.words = new Uint32Array(this.bytes.buffer);
   }
 
   run(): void {
-    this.network.arrive(this);
+    this.network!.arrive(this);
   }
 }
 
-/** Packets of 2^9 bytes and more are kept by capacity. */
+/** Packets of 2^9 bytes and more are kept by capacity, from seed to seed. */
 const capacityLog2Min = 9;
+const free: Packet[][] = [];
 
 export class Network {
   readonly counters: NetworkCounters = {
@@ -85,7 +85,6 @@ export class Network {
   onSend: ((from: number, bytes: Uint8Array) => void) | null = null;
   /** Called with every packet that has arrived. */
   onArrival: (packet: Packet) => void = () => {};
-  private readonly free: Packet[][] = [];
   private readonly links: number;
   private readonly cut: Uint8Array;
   private readonly cloggedUntil: Float64Array;
@@ -108,8 +107,17 @@ export class Network {
     this.epochs = new Int32Array(this.links);
   }
 
-  /** Sends a copy. False: dropped at once, the link is full. */
-  send(from: number, to: number, bytes: Uint8Array, size: number): boolean {
+  /**
+   * Sends a copy. False: dropped at once, the link is full.
+   * @param words - The same memory as words, where the message begins at one.
+   */
+  send(
+    from: number,
+    to: number,
+    bytes: Uint8Array,
+    words: Uint32Array | null,
+    size: number,
+  ): boolean {
     assert(from !== to, "nobody sends to itself");
     const link = from * this.ends + to;
     this.counters.sent += 1;
@@ -122,10 +130,10 @@ export class Network {
       this.counters.lost += 1;
       return true;
     }
-    this.dispatch(from, to, bytes, size);
+    this.dispatch(from, to, bytes, words, size);
     if (this.happens(this.options.duplication)) {
       this.counters.duplicated += 1;
-      this.dispatch(from, to, bytes, size);
+      this.dispatch(from, to, bytes, words, size);
     }
     return true;
   }
@@ -134,12 +142,18 @@ export class Network {
     return !this.healed && probability > 0 && this.random.chance(probability);
   }
 
-  private dispatch(from: number, to: number, bytes: Uint8Array, size: number): void {
+  private dispatch(
+    from: number,
+    to: number,
+    bytes: Uint8Array,
+    words: Uint32Array | null,
+    size: number,
+  ): void {
     const link = from * this.ends + to;
     const packet = this.take(size);
     // A view is dearer than a short loop of words.
-    if (size <= 512) {
-      for (let at = 0; at < size; at += 1) packet.bytes[at] = bytes[at]!;
+    if (size <= 512 && words !== null) {
+      for (let at = 0; at * 4 < size; at += 1) packet.words[at] = words[at]!;
     } else {
       packet.bytes.set(bytes.subarray(0, size));
     }
@@ -175,14 +189,17 @@ export class Network {
     let log2 = capacityLog2Min;
     while (1 << log2 < size) log2 += 1;
     const index = log2 - capacityLog2Min;
-    while (this.free.length <= index) this.free.push([]);
-    return this.free[index]!.pop() ?? new Packet(this, 1 << log2);
+    while (free.length <= index) free.push([]);
+    const packet = free[index]!.pop() ?? new Packet(1 << log2);
+    packet.network = this;
+    return packet;
   }
 
   private give(packet: Packet): void {
     let log2 = capacityLog2Min;
     while (1 << log2 < packet.bytes.length) log2 += 1;
-    this.free[log2 - capacityLog2Min]!.push(packet);
+    packet.network = null;
+    free[log2 - capacityLog2Min]!.push(packet);
   }
 
   /** Internal: the time of a packet has come. */

@@ -108,7 +108,7 @@ export class PacketBus implements ReplicaBus {
 
   private send(end: number, message: Message): boolean {
     const size = message.words[frame.word.size]!;
-    return this.options.network.send(this.options.end, end, message.bytes, size);
+    return this.options.network.send(this.options.end, end, message.bytes, message.words, size);
   }
 
   sendToReplica(replica: number, message: Message): boolean {

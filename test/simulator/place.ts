@@ -291,9 +291,11 @@ export class Place implements Receiver, SocketHost {
     this.scheduleTick();
     if (this.paused) return;
     this.enter();
-    this.parts!.replica.tick();
+    const { replica } = this.parts!;
+    replica.tick();
     this.messageBus?.tick();
-    this.active();
+    // The loop turns as soon as its completions are through; most ticks are followed by nothing.
+    if (!this.turnEvent.queued) replica.turn();
   }
 
   // ── Messages ─────────────────────────────────────────────────────────────────────────────────

@@ -203,7 +203,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     );
     disk.timing = drawn.timing;
     const format = this.formatOf(index);
-    disk.load(formattedImage(pool, format));
+    disk.load(formattedImage(pool, format, false));
     const clock = new ReplicaClock(this.queue);
     clock.driftPpm = drawn.driftPpm;
     clock.skewUs = drawn.skewUs;
@@ -602,7 +602,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   sendToReplica(client: number, replica: number, message: Uint8Array): void {
     const stream = this.streams[client];
     if (stream !== undefined) stream.send(replica, message);
-    else this.network.send(this.replicaTotal + client, replica, message, message.length);
+    else this.network.send(this.replicaTotal + client, replica, message, null, message.length);
   }
 
   note(who: string | Place, event: string, detail?: string | (() => string)): void {

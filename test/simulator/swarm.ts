@@ -137,27 +137,21 @@ export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
   const journal = journals[random.below(journals.length)]!;
   const clientsMax = clientsMaxes[random.below(clientsMaxes.length)]!;
   const opsMin = 2 * journal.slotCount + random.below(2 * journal.slotCount);
-  const replicas: ReplicaOptions[] = [];
-  for (let index = 0; index < replicaCount + standbys; index += 1) {
-    replicas.push(drawReplica(stream(seed, Stream.swarm, index + 1)));
-  }
+
   const calm = overrides.calm === true;
   const without = overrides.without ?? [];
   const streamsDrawn = stream(seed, Stream.socket).chance(0.2);
+  const load = drawLoad(random, clientsMax);
+  const replicas: ReplicaOptions[] = [];
+  for (let index = 0; index < replicaCount + standbys; index += 1) {
+    replicas.push(drawReplica(stream(seed, Stream.swarm, index + 1), load.eventsMax));
+  }
   return {
     replicaCount,
     standbys,
     streams: overrides.streams ?? streamsDrawn,
     preset: { ...journal, clientsMax, blockSize, pageSize, formatVersion },
-    load: {
-      clientsMax,
-      clients: clientsMax + (random.chance(0.3) ? random.range(1, 2) : 0),
-      accounts: random.range(2, 40),
-      eventsMax: logarithmicRange(random, 1, random.chance(0.1) ? 400 : 40),
-      thinkUs: logarithmicRange(random, second / 2, 30 * second),
-      burst: random.chance(0.3) ? 0 : random.range(1, 9) / 10,
-      retryUs: logarithmicRange(random, second / 4, 4 * second),
-    },
+    load,
     opsMin,
     safetyUs: random.range(60, 600) * second,
     network: leaveOut(drawNetwork(random, calm), without),
@@ -166,7 +160,19 @@ export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
   };
 }
 
-function drawReplica(random: Prng): ReplicaOptions {
+function drawLoad(random: Prng, clientsMax: number): LoadOptions {
+  return {
+    clientsMax,
+    clients: clientsMax + (random.chance(0.3) ? random.range(1, 2) : 0),
+    accounts: random.range(2, 40),
+    eventsMax: logarithmicRange(random, 1, random.chance(0.1) ? 400 : 40),
+    thinkUs: logarithmicRange(random, second / 2, 30 * second),
+    burst: random.chance(0.3) ? 0 : random.range(1, 9) / 10,
+    retryUs: logarithmicRange(random, second / 4, 4 * second),
+  };
+}
+
+function drawReplica(random: Prng, eventsMax: number): ReplicaOptions {
   const ssd = random.chance(0.7);
   const unit = ssd ? 100 : 5000;
   return {
@@ -177,9 +183,12 @@ function drawReplica(random: Prng): ReplicaOptions {
       messagesLarge: random.range(12, 16),
       repliesLarge: random.range(2, 3),
       messagesSmall: random.range(48, 96),
+      // Small, since all memory is zeroed at every start. An op's rows are few where requests are small.
+      opRowsMax: eventsMax > 40 ? 8192 : 2048,
+      slabSizeLog2: 12,
     },
     grouping: random.chance(0.6),
-    checksum: random.chance(0.05) ? "portable" : "native",
+    checksum: random.chance(0.02) ? "portable" : "native",
     turnUs: random.range(1, 300),
     driftPpm: random.range(-200, 200),
     skewUs: random.range(-second, second),

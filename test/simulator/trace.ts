@@ -3,8 +3,7 @@
  * compared; counts of what was done to the cluster; and, when asked for, the column log, one line
  * per event, cheap to read and dear to make.
  */
-import { blake3 } from "@noble/hashes/blake3.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
+import { createHash } from "node:crypto";
 import type { EventQueue } from "./event-queue.ts";
 
 /** Kinds of records in the digest, and events in the log. */
@@ -37,7 +36,7 @@ export class Trace {
   /** Gets every line, while there is someone to read it. */
   onLog: ((event: LogEvent) => void) | null = null;
   records = 0;
-  private readonly hash = blake3.create({});
+  private readonly hash = createHash("sha256");
   private readonly words = new Uint32Array(bufferRecords * recordWords);
   private readonly bytes = new Uint8Array(this.words.buffer);
   private used = 0;
@@ -74,7 +73,7 @@ export class Trace {
   /** Ends the trace. */
   digest(): string {
     this.flush();
-    return bytesToHex(this.hash.digest()).slice(0, 32);
+    return this.hash.digest("hex").slice(0, 32);
   }
 }
 
