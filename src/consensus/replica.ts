@@ -36,6 +36,7 @@ import { ClusterClock } from "./cluster-clock.ts";
 import { Execution } from "./execution.ts";
 import { Executor } from "./executor.ts";
 import { HeaderChain } from "./header-chain.ts";
+import { KeptRequests } from "./kept-requests.ts";
 import { LogRepair } from "./log-repair.ts";
 import { PeerPort } from "./peer-port.ts";
 import { PeerWatch } from "./peer-watch.ts";
@@ -101,6 +102,9 @@ export class Replica extends ReplicaState {
   private readonly peers: PeerPort;
   private readonly chain: HeaderChain;
   private readonly cache = new PrepareCache();
+  private readonly kept = new KeptRequests();
+  /** The view whose primary was sent what is kept. */
+  private forwardedView = 0;
   private readonly execution: Execution;
   private readonly backup: Backup;
   private readonly watch: PeerWatch;
@@ -232,7 +236,10 @@ export class Replica extends ReplicaState {
       onStarved: () => {
         if (this.isNormalPrimary) options.bus.relieve();
       },
-      onExecuted: (words, clientAt) => this.primary.onClientExecuted(words, clientAt),
+      onExecuted: (words, clientAt) => {
+        this.primary.onClientExecuted(words, clientAt);
+        this.forgetKept(words, clientAt);
+      },
     });
   }
 
@@ -425,8 +432,8 @@ export class Replica extends ReplicaState {
   }
 
   private onRequest(message: Message, connection: Connection): void {
-    if (this.status !== Status.normal || this.isStandby) return;
-    if (!this.isPrimary) {
+    if (this.isStandby) return;
+    if (!this.isNormalPrimary) {
       this.onRequestAtBackup(message);
       return;
     }
@@ -453,13 +460,15 @@ export class Replica extends ReplicaState {
     }
   }
 
+  /** Also between views. */
   private onRequestAtBackup(message: Message): void {
     switch (this.backup.judge(message)) {
       case BackupVerdict.forward:
-        this.counters.forwarded += 1;
-        this.options.bus.sendToReplica(this.primaryOf(this.view), message);
+        if (this.replicaCount > 1) this.kept.keep(message);
+        if (this.isNormalBackup) this.forward(message);
         return;
       case BackupVerdict.repeatReply:
+        if (this.status !== Status.normal) return;
         this.counters.repeated += 1;
         this.port.repeatReply(this.sessions.find(message.words, requestHeader.word.client));
         return;
@@ -467,6 +476,25 @@ export class Replica extends ReplicaState {
         this.counters.dropped += 1;
     }
   }
+
+  private readonly forward = (request: Message): void => {
+    if (this.backup.judge(request) !== BackupVerdict.forward) return;
+    this.counters.forwarded += 1;
+    this.options.bus.sendToReplica(this.primaryOf(this.view), request);
+  };
+
+  private forgetKept(words: Uint32Array, clientAt: number): void {
+    if (this.kept.length === 0) return;
+    const slot = this.sessions.find(words, clientAt);
+    // Without a session, what it sent before is not to be taken any more.
+    const executed = slot === -1 ? Number.MAX_SAFE_INTEGER : this.sessions.request(slot);
+    this.kept.forget(words, clientAt, executed);
+  }
+
+  /** The next primary takes what its clients had sent to it as a backup. It evicts none of them for that. */
+  private readonly takeKept = (request: Message): void => {
+    if (judgeRequest(request, this) === Verdict.accept) this.primary.accept(request);
+  };
 
   get shownView(): number {
     return this.superblock.logView;
@@ -584,6 +612,7 @@ export class Replica extends ReplicaState {
     this.taking = false;
     this.viewChange.beginAsPrimary();
     this.primary.begin();
+    this.kept.drain(this.takeKept);
     this.primary.pulseIfDue();
   };
 
@@ -603,6 +632,9 @@ export class Replica extends ReplicaState {
     this.backup.acknowledgeUncommitted();
     this.repair.run();
     this.execution.drain();
+    if (this.forwardedView === this.view) return;
+    this.forwardedView = this.view;
+    this.kept.forEach(this.forward);
   }
 
   // ── Time ─────────────────────────────────────────────────────────────────────────────────────

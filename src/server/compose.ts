@@ -5,6 +5,7 @@
 import { BlockRepair } from "../consensus/block-repair.ts";
 import { Checkpointer } from "../consensus/checkpointer.ts";
 import { ClientSessions } from "../consensus/client-sessions.ts";
+import { keptLargeMax, keptSmallMax } from "../consensus/kept-requests.ts";
 import type { ReplicaParts } from "../consensus/open-replica.ts";
 import { Replica } from "../consensus/replica.ts";
 import type { ReplicaBus } from "../consensus/replica-bus.ts";
@@ -145,9 +146,10 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     onFatal,
   });
   const allocate = (sizeBytes: number) => io.allocate(sizeBytes);
+  const keeps = format.replicaCount > 1;
   const pool = new MessagePool(allocate, {
-    small: memory.messagesSmall,
-    large: memory.messagesLarge,
+    small: memory.messagesSmall + (keeps ? keptSmallMax : 0),
+    large: memory.messagesLarge + (keeps ? keptLargeMax : 0),
   });
   const replyPool = new MessagePool(allocate, {
     small: memory.messagesSmall,

@@ -1,0 +1,82 @@
+/**
+ * The newest request that each client has sent to this replica while it was not the primary. Passed on
+ * to a primary that has just died it is lost, and the client asks again only after its timeout; kept
+ * here, it goes to the next primary as soon as there is one.
+ *
+ * To keep a request promises nothing: whoever takes it judges it like one that has just come.
+ *
+ * Invariants:
+ * - One request per client, and none of which this replica has executed it or a later one: a `register`
+ *   of a session that has ended meanwhile would make another one.
+ * - At most `keptSmallMax` small and `keptLargeMax` large messages are held, which the pool has more
+ *   for this. Beyond that the oldest of its size makes room.
+ */
+import { u128Equal } from "../core/u128.ts";
+import type { Message } from "../io/message-pool.ts";
+import { requestHeader } from "../wire/header.ts";
+
+export const keptSmallMax = 64;
+export const keptLargeMax = 4;
+
+const { client } = requestHeader.word;
+
+export class KeptRequests {
+  /** Oldest first. */
+  private readonly messages: Message[] = [];
+
+  get length(): number {
+    return this.messages.length;
+  }
+
+  /** Takes a reference. */
+  keep(request: Message): void {
+    const { messages } = this;
+    let ofItsSize = 0;
+    let oldest = -1;
+    for (let index = messages.length - 1; index >= 0; index -= 1) {
+      const kept = messages[index]!;
+      if (u128Equal(kept.words, client, request.words, client)) {
+        this.release(index);
+        oldest -= 1;
+      } else if (kept.large === request.large) {
+        ofItsSize += 1;
+        oldest = index;
+      }
+    }
+    if (ofItsSize === (request.large ? keptLargeMax : keptSmallMax)) this.release(oldest);
+    request.pool.ref(request);
+    messages.push(request);
+  }
+
+  private release(index: number): void {
+    const [message] = this.messages.splice(index, 1);
+    if (message !== undefined) message.pool.unref(message);
+  }
+
+  /**
+   * A request of this client was executed. The client may have sent the next one already.
+   * @param executed - Its number.
+   */
+  forget(words: Uint32Array, clientAt: number, executed: number): void {
+    for (let index = 0; index < this.messages.length; index += 1) {
+      const kept = this.messages[index]!.words;
+      if (!u128Equal(kept, client, words, clientAt)) continue;
+      if (kept[requestHeader.word.request]! <= executed) this.release(index);
+      return;
+    }
+  }
+
+  /** Shows all, oldest first. */
+  forEach(show: (request: Message) => void): void {
+    for (const message of this.messages) show(message);
+  }
+
+  /** Hands over all, oldest first, and keeps none of them. */
+  drain(take: (request: Message) => void): void {
+    for (let count = this.messages.length; count > 0; count -= 1) {
+      const message = this.messages.shift()!;
+      take(message);
+      message.pool.unref(message);
+    }
+  }
+}
