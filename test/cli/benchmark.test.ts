@@ -127,6 +127,9 @@ describe("a load", () => {
     const text = reportText(report);
     expect(text).toMatch(/1,000 transfers, 50 accounts, 1 client, batches of 64, .*10 % pending/);
     expect(text).toMatch(/throughput +[0-9,]+ transfers\/s/);
+    expect(text).toMatch(
+      /^longest gap +[0-9.]+ \S+ without a reply, [0-9.]+ \S+ after the start$/m,
+    );
     expect(text).toMatch(/every event created; debits = credits = [0-9,]+ posted, [0-9,]+ pending/);
     const json = JSON.parse(reportJson(report)) as Record<string, unknown>;
     expect(json["ok"]).toBe(true);
@@ -134,6 +137,21 @@ describe("a load", () => {
     expect(json["server"]).toBe(null);
     expect(json["transfersPerSecond"]).toBeGreaterThan(0);
   });
+});
+
+test("the longest gap is the longest time between replies, or before the first", async () => {
+  for (const clients of [1, 3]) {
+    const { options } = await prepare({ dropEvery: 7 }, { clients, batch: 50 });
+    const repliesMs = [0];
+    const result = await new Runner(guestIo(), options, {
+      ...hooks,
+      onBatch: (_, sentMs, latencyMs) => repliesMs.push(sentMs + latencyMs),
+    }).run();
+    const gaps = repliesMs.slice(1).map((atMs, index) => atMs - repliesMs[index]!);
+    const longest = Math.max(...gaps);
+    expect(result.gapMs).toBeCloseTo(longest, 3);
+    expect(result.gapAtMs).toBeCloseTo(repliesMs[gaps.indexOf(longest)]!, 3);
+  }
 });
 
 describe("what must not pass for a result", () => {

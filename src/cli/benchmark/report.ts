@@ -63,6 +63,10 @@ export function reportText(report: Report): string {
         `max ${formatMilliseconds(result.latencyMaxMs)} (${plural(result.batches, "batch", "batches")})`,
     ],
     [
+      "longest gap",
+      `${formatMilliseconds(result.gapMs)} without a reply, ${formatMilliseconds(result.gapAtMs)} after the start`,
+    ],
+    [
       "time",
       `${formatMilliseconds(result.transfersMs)} (accounts: ${formatMilliseconds(result.accountsMs)})`,
     ],
@@ -107,6 +111,7 @@ export function reportJson(report: Report): string {
     accountsMs: result.accountsMs,
     batches: result.batches,
     latencyMs: { p50: result.latencyP50Ms, p99: result.latencyP99Ms, max: result.latencyMaxMs },
+    longestGap: { ms: result.gapMs, atMs: result.gapAtMs },
     generatorCpuS: result.generatorCpuS,
     retries: result.retries,
     server:

@@ -71,6 +71,9 @@ export interface RunResult {
   readonly latencyP50Ms: number;
   readonly latencyP99Ms: number;
   readonly latencyMaxMs: number;
+  /** The longest time in which no batch of transfers was answered, and when it began, after the first was sent. */
+  readonly gapMs: number;
+  readonly gapAtMs: number;
   /** CPU time of this process while the transfers ran. Seconds. */
   readonly generatorCpuS: number;
   readonly retries: number;
@@ -102,6 +105,10 @@ export class Runner {
   private handleSent: (session: Session) => void = () => {};
   private handleRegistered: () => void = () => {};
   private handleFailure: (error: Error) => void = () => {};
+  /** While transfers run, by `performance.now`. */
+  private lastReplyMs = 0;
+  private gapMs = 0;
+  private gapStartMs = 0;
   private phase: Phase = "accounts";
   private done = 0;
   private all = 0;
@@ -178,6 +185,8 @@ export class Runner {
       latencyP50Ms: p50,
       latencyP99Ms: p99,
       latencyMaxMs: max,
+      gapMs: this.gapMs,
+      gapAtMs: this.gapStartMs - transfersStartMs,
       generatorCpuS: (cpu.user + cpu.system) / 1e6,
       retries: this.sessions.reduce((sum, session) => sum + session.retries, 0),
       refused: this.refused,
@@ -279,11 +288,13 @@ export class Runner {
     );
     return new Promise((resolve) => {
       let busy = 0;
+      this.lastReplyMs = startMs;
       this.handleReply = (session) => {
         const client = clients[session.index]!;
         const events = client.buffers[client.current].events;
         const { latencyMs } = session;
         this.latencies.add(latencyMs);
+        this.noteReply(session.sentAtMs + latencyMs);
         this.hooks.onBatch(session.index, session.sentAtMs - startMs, latencyMs, events);
         this.checkResults(session, events);
         this.done += events;
@@ -306,6 +317,14 @@ export class Runner {
         this.sendFilled(client);
       }
     });
+  }
+
+  private noteReply(nowMs: number): void {
+    if (nowMs - this.lastReplyMs > this.gapMs) {
+      this.gapMs = nowMs - this.lastReplyMs;
+      this.gapStartMs = this.lastReplyMs;
+    }
+    this.lastReplyMs = nowMs;
   }
 
   /** Fills the buffer that is not in flight, unless that is done or nothing is left to send. */
