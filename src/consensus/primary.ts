@@ -23,6 +23,7 @@ import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts"
 import { Operation, pulseExpiryMax } from "../wire/operations.ts";
 import { prepareOkHeader } from "../wire/replica-headers.ts";
 import type { Appender } from "./appender.ts";
+import { BackupPace } from "./backup-pace.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { PeerPort } from "./peer-port.ts";
 import { Pipeline } from "./pipeline.ts";
@@ -56,6 +57,7 @@ export interface PrimaryOptions {
   readonly bus: ReplicaBus;
   readonly pool: MessagePool;
   readonly prng: Prng;
+  readonly checkpointInterval: number;
   readonly requestQueueMax: number;
   readonly requestSizeMax: number;
   readonly grouping: boolean;
@@ -76,6 +78,9 @@ export class Primary {
   private readonly requests: PrepareRequests;
   /** Clients with a request in the queue or the pipeline. */
   private readonly clientsInFlight: U128Map;
+  private readonly pace: BackupPace;
+  /** Ticks until the next request may become a prepare. */
+  private ticksHeld = 0;
   private ticksSincePrepare = 0;
   private ticksStuck = 0;
   private executedThen = 0;
@@ -94,6 +99,7 @@ export class Primary {
     const prepares = options.requestQueueMax + pipelinePrepareMax;
     this.clientsInFlight = new U128Map(prepares * 64);
     this.requests = new PrepareRequests(options.stateMachine);
+    this.pace = new BackupPace(options.state, options.checkpointInterval);
     this.repeat = new Timer({ ticks: 20, ticksMax: 160, jitterPercent: 20 }, options.prng);
     this.fields = {
       cluster: this.state.cluster,
@@ -157,6 +163,8 @@ export class Primary {
     }
     this.ticksSincePrepare = 0;
     this.ticksStuck = 0;
+    this.ticksHeld = 0;
+    this.pace.reset();
     this.heartbeat.start();
     this.repeat.start();
     this.advanceCommit();
@@ -222,7 +230,7 @@ export class Primary {
 
   private mayPrepare(): boolean {
     const item = this.queue.peek();
-    if (item === undefined || !this.mayNumber()) return false;
+    if (item === undefined || this.ticksHeld > 0 || !this.mayNumber()) return false;
     const gathers =
       this.queue.grouping &&
       !item.closed &&
@@ -287,7 +295,10 @@ export class Primary {
     this.pipeline.push(op, message.words, frame.word.checksum);
     this.options.cache.put(op, message, state.commitMin);
     this.options.appender.append(message);
-    if (state.replicaCount > 1) this.options.peers.broadcastKept(message);
+    if (state.replicaCount > 1) {
+      this.options.peers.broadcastKept(message);
+      this.ticksHeld = this.pace.waitTicks;
+    }
     message.pool.unref(message);
   }
 
@@ -302,6 +313,7 @@ export class Primary {
     if (words[frame.word.view] !== this.state.view) return;
     const from = message.bytes[frame.at.replica]!;
     const op = u64ReadNumber(words, prepareOkHeader.word.op);
+    this.pace.heard(from, u64ReadNumber(words, prepareOkHeader.word.commitMin));
     this.acknowledge(op, words, prepareOkHeader.word.prepareChecksum, from);
   }
 
@@ -340,6 +352,8 @@ export class Primary {
   tick(): void {
     this.tickPulse();
     if (this.state.replicaCount === 1) return;
+    this.pace.tick();
+    if (this.ticksHeld > 0) this.ticksHeld -= 1;
     const stuck = this.tickProgress();
     // A primary that abdicates falls silent, so that the others elect another one.
     if (this.heartbeat.tick() && !stuck) this.options.peers.commit();

@@ -157,6 +157,7 @@ export class Replica extends ReplicaState {
       bus,
       pool,
       prng,
+      checkpointInterval: options.checkpointInterval,
       requestQueueMax: options.requestQueueMax,
       requestSizeMax: options.requestSizeMax,
       grouping: options.grouping,

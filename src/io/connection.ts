@@ -32,8 +32,12 @@ export const receiveBufferSize = smallMessageSize;
 /** A large body is received, and a large message sent, in steps of at most this. Bytes. */
 export const transferChunkSize = 256 * 1024;
 
+/** Messages that wait to be sent. */
 export const sendQueueClientMax = 4;
-export const sendQueueReplicaMax = 8;
+/** A pipeline's prepares, its acknowledgements, and as much again of repair. */
+export const sendQueueReplicaMax = 32;
+/** Of those, large ones: they are few. */
+export const sendQueueReplicaLargeMax = 8;
 
 export const ConnectionState = { free: 0, open: 1, closing: 2 } as const;
 
@@ -116,6 +120,7 @@ export class Connection {
   /** Tick at which the large frame got its message. */
   private largeTick = 0;
   private readonly queue: RingQueue<Message>;
+  private largeQueued = 0;
   /** Bytes of the queue's head that have been sent, and its size. */
   private sendAt = 0;
   private sendSize = 0;
@@ -176,10 +181,12 @@ export class Connection {
    */
   send(message: Message): boolean {
     assert(this.state === ConnectionState.open, "only an open connection sends");
-    const most = this.peer === Peer.replica ? sendQueueReplicaMax : sendQueueClientMax;
-    if (this.queue.length >= most) return false;
+    const toReplica = this.peer === Peer.replica;
+    if (this.queue.length >= (toReplica ? sendQueueReplicaMax : sendQueueClientMax)) return false;
+    if (toReplica && message.large && this.largeQueued >= sendQueueReplicaLargeMax) return false;
     message.pool.ref(message);
     this.queue.push(message);
+    if (message.large) this.largeQueued += 1;
     if (this.queue.length === 1) this.sendNext();
     return true;
   }
@@ -432,6 +439,7 @@ export class Connection {
       return;
     }
     this.queue.shift();
+    if (message.large) this.largeQueued -= 1;
     this.owner.onSent(this, this.sendSize);
     message.pool.unref(message);
     // The receiver of the wake-up may have closed this connection.
@@ -450,6 +458,7 @@ export class Connection {
     for (let message = this.queue.shift(); message !== undefined; message = this.queue.shift()) {
       message.pool.unref(message);
     }
+    this.largeQueued = 0;
     this.socket = -1;
     this.state = ConnectionState.free;
     this.owner.onFree(this);
