@@ -331,7 +331,7 @@ describe("inspect", () => {
     flipBit(path, grid + 3 * 65_536 + 3000);
     const result = pacioli(["inspect", "integrity", path]);
     expect(result.stdout).toMatch(/^result +nothing is damaged; 1 block is not here yet$/m);
-    expect(result.stdout).toMatch(/^MISSING$[^]*^grid block 4 \(/m);
+    expect(result.stdout).toMatch(/^MISSING$[\s\S]*^grid block 4 \(/m);
     expect(result.status).toBe(0);
     const { value } = json("integrity", path);
     expect(value).toMatchObject({ intact: true, damaged: [], problems: [] });
