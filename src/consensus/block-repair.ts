@@ -24,7 +24,7 @@ import { repairsMax } from "../storage/block-repairs.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import type { BlockRepairer, DamagedBlock } from "../storage/options.ts";
 import { Scrubber } from "../storage/scrubber.ts";
-import { frame } from "../wire/header.ts";
+import { Command, frame } from "../wire/header.ts";
 import {
   blockHeader,
   blockMessageSize,
@@ -241,6 +241,26 @@ export class BlockRepair implements BlockRepairer {
     return true;
   }
 
+  /** @returns false when the message is not about blocks or kept replies. */
+  onMessage(message: Message): boolean {
+    switch (message.bytes[frame.at.command]) {
+      case Command.getBlocks:
+        this.onGetBlocks(message);
+        return true;
+      case Command.block:
+        this.onBlock(message);
+        return true;
+      case Command.getReply:
+        this.replies.onGetReply(message);
+        return true;
+      case Command.reply:
+        this.replies.onReply(message);
+        return true;
+      default:
+        return false;
+    }
+  }
+
   /** A block has arrived: header rules hold, the content is anybody's. */
   onBlock(message: Message): void {
     const { words } = message;
@@ -311,13 +331,5 @@ export class BlockRepair implements BlockRepairer {
       const address = u64ReadNumber(words, at + blockRequest.word.address);
       serving.request(words, at + blockRequest.word.checksum, address);
     }
-  }
-
-  onGetReply(message: Message): void {
-    this.replies.onGetReply(message);
-  }
-
-  onReply(message: Message): void {
-    this.replies.onReply(message);
   }
 }

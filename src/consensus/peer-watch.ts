@@ -11,7 +11,7 @@
 import { u64Compare, u64ReadNumber, u128Equal } from "../core/u128.ts";
 import type { Time } from "../io/io.ts";
 import type { Message } from "../io/message-pool.ts";
-import { frame } from "../wire/header.ts";
+import { Command, frame } from "../wire/header.ts";
 import { pingHeader, pongHeader } from "../wire/replica-headers.ts";
 import { PingFields } from "../wire/replica-messages.ts";
 import type { ClusterClock } from "./cluster-clock.ts";
@@ -170,4 +170,11 @@ export class PeerWatch {
     time.monotonicNs(this.fields.monotonic, 0);
     peers.ping(this.fields);
   }
+}
+
+/** A standby asks for what it misses; that it has something, or wants something, counts for nothing. */
+export function standbyMaySend(command: number): boolean {
+  return (
+    command === Command.getView || command === Command.getHeaders || command === Command.getPrepare
+  );
 }

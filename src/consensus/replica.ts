@@ -16,101 +16,57 @@
 import { assert } from "../core/assert.ts";
 import { headerSize } from "../core/limits.ts";
 import { Prng } from "../core/prng.ts";
-import { u64ReadNumber, u128Copy, u128Equal } from "../core/u128.ts";
+import { u64ReadNumber, u128Copy } from "../core/u128.ts";
 import type { Connection } from "../io/connection.ts";
-import type { Time } from "../io/io.ts";
-import type { Message, MessagePool } from "../io/message-pool.ts";
+import type { Message } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
-import type { StorageEngine } from "../storage/engine.ts";
-import type { Journal } from "../wal/journal.ts";
-import type { Superblock } from "../wal/superblock.ts";
-import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts";
-import { commitHeader } from "../wire/replica-headers.ts";
+import { Command, frame, prepareHeader } from "../wire/header.ts";
 import { Appender } from "./appender.ts";
-import { Backup, BackupVerdict } from "./backup.ts";
+import { Backup } from "./backup.ts";
 import type { BlockRepair } from "./block-repair.ts";
-import type { Checkpointer } from "./checkpointer.ts";
 import { ClientPort } from "./client-port.ts";
+import { ClientRequests } from "./client-requests.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { ClusterClock } from "./cluster-clock.ts";
 import { Execution } from "./execution.ts";
 import { Executor } from "./executor.ts";
+import { Following } from "./following.ts";
 import { HeaderChain } from "./header-chain.ts";
-import { KeptRequests } from "./kept-requests.ts";
 import { LogRepair } from "./log-repair.ts";
 import { PeerPort } from "./peer-port.ts";
-import { PeerWatch } from "./peer-watch.ts";
+import { PeerWatch, standbyMaySend } from "./peer-watch.ts";
 import { PrepareCache } from "./prepare-cache.ts";
 import { Primary } from "./primary.ts";
-import type { ReplicaBus } from "./replica-bus.ts";
-import { type ReplicaIdentity, ReplicaState, Status } from "./replica-state.ts";
-import { judgeRequest, Verdict } from "./request-checks.ts";
+import type { ReplicaOptions } from "./replica-options.ts";
+import { ReplicaState, Status } from "./replica-state.ts";
 import { StateSync } from "./state-sync.ts";
-import { Timer } from "./timers.ts";
 import { ViewChange } from "./view-change.ts";
 
 export { Status } from "./replica-state.ts";
 
-export interface ReplicaOptions extends ReplicaIdentity {
-  readonly journal: Journal;
-  readonly superblock: Superblock;
-  readonly storage: StorageEngine;
-  readonly stateMachine: StateMachine;
-  readonly sessions: ClientSessions;
-  readonly checkpointer: Checkpointer;
-  readonly checkpointInterval: number;
-  readonly bus: ReplicaBus;
-  /** For requests and prepares. */
-  readonly pool: MessagePool;
-  readonly replyPool: MessagePool;
-  readonly time: Time;
-  /** Checksum of the root prepare. */
-  readonly formatId: Uint32Array;
-  readonly log: (text: string) => void;
-  /** For the jitter of timeouts and the choice of peers. */
-  readonly seed: number;
-  /** Requests that may wait, in prepares. */
-  readonly requestQueueMax: number;
-  readonly requestSizeMax: number;
-  readonly grouping: boolean;
-  /** Lets what is being written end, and keeps everything below from writing more. */
-  readonly quiesce: (onQuiet: () => void) => void;
-  /** The superblock has moved to a checkpoint of the cluster's: open the replica anew. */
-  readonly onMoved: () => void;
-  /** Something that no replica may go on after. */
-  readonly onFatal: (text: string) => void;
-}
-
 /** A replica that has waited so long for a block, opening, asks for a newer checkpoint: 1 s. */
 const blocksStuckTicks = 100;
-
-/** A backup that hears nothing of its primary for so many ticks votes to leave its view. */
-const silenceTicks = 50;
 
 export class Replica extends ReplicaState {
   readonly executor: Executor;
   readonly sessions: ClientSessions;
   readonly stateMachine: StateMachine;
-  readonly requestSizeMax: number;
   readonly primary: Primary;
   readonly repair: LogRepair;
   readonly viewChange: ViewChange;
-  readonly counters = { dropped: 0, evictions: 0, repeated: 0, forwarded: 0 };
+  readonly requests: ClientRequests;
+  readonly counters = { dropped: 0 };
 
-  private readonly options: ReplicaOptions;
   private readonly port: ClientPort;
   private readonly peers: PeerPort;
   private readonly chain: HeaderChain;
   private readonly cache = new PrepareCache();
-  private readonly kept = new KeptRequests();
-  /** The view whose primary was sent what is kept. */
-  private forwardedView = 0;
   private readonly execution: Execution;
   private readonly backup: Backup;
   private readonly watch: PeerWatch;
   private readonly stateSync: StateSync;
   private readonly clock: ClusterClock;
-  private readonly silence: Timer;
+  private readonly following: Following;
   /** The new primary's log is durable: it begins when that is repaired and executed. */
   private taking = false;
   private onReplayed: (() => void) | null = null;
@@ -123,10 +79,8 @@ export class Replica extends ReplicaState {
     super(options, options.journal, options.superblock);
     const { pool, bus, stateMachine, checkpointer, onFatal } = options;
     const prng = new Prng(options.seed);
-    this.options = options;
     this.sessions = options.sessions;
     this.stateMachine = stateMachine;
-    this.requestSizeMax = options.requestSizeMax;
     const { cache } = this;
     this.port = new ClientPort(options, this);
     this.peers = new PeerPort(this, bus, options.replyPool);
@@ -144,7 +98,7 @@ export class Replica extends ReplicaState {
       storage: options.storage,
       pool,
       onExecuted: (prepare) => this.onExecuted(prepare),
-      rerunSlot: (request) => this.rerunSlot(request),
+      rerunSlot: (request) => this.requests.rerunSlot(request),
       onFatal,
     });
     this.primary = new Primary({
@@ -186,7 +140,7 @@ export class Replica extends ReplicaState {
       bus,
       pool,
       prng,
-      askPrimary: () => this.viewChange.askPrimary(),
+      askPrimary: () => this.viewChange.questions.askPrimary(),
       onHeaders: () => this.execution.drain(),
     });
     this.backup = new Backup({
@@ -198,6 +152,17 @@ export class Replica extends ReplicaState {
       repair: this.repair,
       sessions: options.sessions,
       checkpointInterval: options.checkpointInterval,
+    });
+    this.requests = new ClientRequests({
+      state: this,
+      sessions: options.sessions,
+      stateMachine,
+      requestSizeMax: options.requestSizeMax,
+      primary: this.primary,
+      backup: this.backup,
+      execution: this.execution,
+      port: this.port,
+      bus,
     });
     this.clock = new ClusterClock({
       replica: options.replica,
@@ -216,12 +181,20 @@ export class Replica extends ReplicaState {
     });
     this.stateSync = new StateSync({
       state: this,
-      askPrimary: () => this.viewChange.askPrimary(),
+      askPrimary: () => this.viewChange.questions.askPrimary(),
       log: options.log,
       quiesce: options.quiesce,
       onMoved: options.onMoved,
     });
-    this.silence = new Timer({ ticks: silenceTicks, jitterPercent: 20 }, prng);
+    this.following = new Following({
+      state: this,
+      prng,
+      backup: this.backup,
+      repair: this.repair,
+      viewChange: this.viewChange,
+      execution: this.execution,
+      onFatal,
+    });
   }
 
   private createExecutor(options: ReplicaOptions): Executor {
@@ -239,7 +212,7 @@ export class Replica extends ReplicaState {
       },
       onExecuted: (words, clientAt) => {
         this.primary.onClientExecuted(words, clientAt);
-        this.forgetKept(words, clientAt);
+        this.requests.onExecuted(words, clientAt);
       },
     });
   }
@@ -316,14 +289,14 @@ export class Replica extends ReplicaState {
   // ── Messages ─────────────────────────────────────────────────────────────────────────────────
 
   onMessage(message: Message, connection: Connection): void {
-    if (this.status === Status.stopped || this.onBlockMessage(message)) return;
+    if (this.status === Status.stopped || this.blocks?.onMessage(message)) return;
     if (this.status === Status.recovering) {
       if (this.replicaCount > 1) this.onMessageOpening(message);
       return;
     }
     switch (message.bytes[frame.at.command]) {
       case Command.request:
-        this.onRequest(message, connection);
+        this.requests.onRequest(message, connection);
         return;
       case Command.pingClient:
         if (!this.isStandby) this.port.onPingClient(message, connection);
@@ -344,7 +317,7 @@ export class Replica extends ReplicaState {
         return;
       case Command.view:
         if (!this.blocksStuck || from >= this.replicaCount || this.watch.isForeign(from)) return;
-        if (this.viewChange.isAnswer(message.words)) this.stateSync.beginOpening(message);
+        if (this.viewChange.questions.isAnswer(message.words)) this.stateSync.beginOpening(message);
         return;
       default:
         this.counters.dropped += 1;
@@ -354,28 +327,6 @@ export class Replica extends ReplicaState {
   /** While it opens, no peer has had a block that is missing, for long. */
   private get blocksStuck(): boolean {
     return this.blocks !== null && this.blocks.stuckTicks >= blocksStuckTicks;
-  }
-
-  /** Blocks and kept replies: asked for and answered in every status, from the composition on. */
-  private onBlockMessage(message: Message): boolean {
-    const { blocks } = this;
-    if (blocks === null) return false;
-    switch (message.bytes[frame.at.command]) {
-      case Command.getBlocks:
-        blocks.onGetBlocks(message);
-        return true;
-      case Command.block:
-        blocks.onBlock(message);
-        return true;
-      case Command.getReply:
-        blocks.onGetReply(message);
-        return true;
-      case Command.reply:
-        blocks.onReply(message);
-        return true;
-      default:
-        return false;
-    }
   }
 
   private onPeerMessage(message: Message): void {
@@ -397,14 +348,14 @@ export class Replica extends ReplicaState {
         this.watch.onPong(message);
         return;
       case Command.prepare:
-        this.onPrepare(message);
+        this.following.onPrepare(message);
         return;
       case Command.prepareOk:
         if (this.isNormalPrimary) this.primary.onPrepareOk(message);
-        else this.viewChange.noticeView(message.words[frame.word.view]!);
+        else this.viewChange.questions.notice(message.words[frame.word.view]!);
         return;
       case Command.commit:
-        this.onCommit(message);
+        this.following.onCommit(message);
         return;
       case Command.exitView:
         this.viewChange.onExitView(message);
@@ -432,139 +383,8 @@ export class Replica extends ReplicaState {
     }
   }
 
-  private onRequest(message: Message, connection: Connection): void {
-    if (this.isStandby) return;
-    if (!this.isNormalPrimary) {
-      this.onRequestAtBackup(message);
-      return;
-    }
-    const verdict = judgeRequest(message, this);
-    const words = message.words;
-    switch (verdict) {
-      case Verdict.accept:
-        if (!this.primary.accept(message)) this.counters.dropped += 1;
-        return;
-      case Verdict.repeatReply:
-        this.counters.repeated += 1;
-        this.port.repeatReply(this.sessions.find(words, requestHeader.word.client));
-        return;
-      case Verdict.repeatQuery:
-        this.counters.repeated += 1;
-        if (!this.execution.rerun(message)) this.counters.dropped += 1;
-        return;
-      case Verdict.drop:
-        this.counters.dropped += 1;
-        return;
-      default:
-        this.counters.evictions += 1;
-        this.port.sendEviction(message, verdict - Verdict.evict, connection);
-    }
-  }
-
-  /** Also between views. */
-  private onRequestAtBackup(message: Message): void {
-    switch (this.backup.judge(message)) {
-      case BackupVerdict.forward:
-        if (this.replicaCount > 1) this.kept.keep(message);
-        if (this.isNormalBackup) this.forward(message);
-        return;
-      case BackupVerdict.repeatReply:
-        if (this.status !== Status.normal) return;
-        this.counters.repeated += 1;
-        this.port.repeatReply(this.sessions.find(message.words, requestHeader.word.client));
-        return;
-      default:
-        this.counters.dropped += 1;
-    }
-  }
-
-  private readonly forward = (request: Message): void => {
-    if (this.backup.judge(request) !== BackupVerdict.forward) return;
-    this.counters.forwarded += 1;
-    this.options.bus.sendToReplica(this.primaryOf(this.view), request);
-  };
-
-  private forgetKept(words: Uint32Array, clientAt: number): void {
-    if (this.kept.length === 0) return;
-    const slot = this.sessions.find(words, clientAt);
-    // Without a session, what it sent before is not to be taken any more.
-    const executed = slot === -1 ? Number.MAX_SAFE_INTEGER : this.sessions.request(slot);
-    this.kept.forget(words, clientAt, executed);
-  }
-
-  /** The next primary takes what its clients had sent to it as a backup. It evicts none of them for that. */
-  private readonly takeKept = (request: Message): void => {
-    if (judgeRequest(request, this) === Verdict.accept) this.primary.accept(request);
-  };
-
   get shownView(): number {
     return this.superblock.logView;
-  }
-
-  inFlight(words: Uint32Array, clientAt: number): boolean {
-    return this.primary.inFlight(words, clientAt);
-  }
-
-  private rerunSlot(request: Message): number {
-    const slot = this.sessions.find(request.words, requestHeader.word.client);
-    if (slot === -1 || !this.isNormalPrimary) return -1;
-    return judgeRequest(request, this) === Verdict.repeatQuery ? slot : -1;
-  }
-
-  private onPrepare(message: Message): void {
-    const { words } = message;
-    const view = words[frame.word.view]!;
-    const author = message.bytes[frame.at.replica]!;
-    if (view > this.view) {
-      this.viewChange.noticeView(view);
-      return;
-    }
-    if (view === this.view && this.isNormalBackup && author === this.primaryOf(view)) {
-      this.learnCommit(u64ReadNumber(words, prepareHeader.word.commit));
-      if (this.backup.onNext(message)) {
-        // Others pass on prepares that were asked for; new ones come from the primary alone.
-        this.hearPrimary();
-        this.execution.drain();
-        return;
-      }
-    }
-    if (!this.backup.onMissing(message) && this.isNormalBackup) this.backup.onRepeated(message);
-    this.execution.drain();
-  }
-
-  /** The heartbeat of a primary. */
-  private onCommit(message: Message): void {
-    const { words } = message;
-    const view = words[frame.word.view]!;
-    if (view > this.view) {
-      this.viewChange.noticeView(view);
-      return;
-    }
-    if (view < this.view || this.isPrimary) return;
-    if (message.bytes[frame.at.replica] !== this.primaryOf(view)) return;
-    if (this.status !== Status.normal) {
-      // The view has begun, and its log did not arrive.
-      if (this.logView < view) this.viewChange.askPrimary();
-      return;
-    }
-    this.hearPrimary();
-    const commit = u64ReadNumber(words, commitHeader.word.commit);
-    const same = u128Equal(words, commitHeader.word.commitChecksum, this.executedChecksum, 0);
-    if (commit === this.commitMin && !same) {
-      this.options.onFatal(
-        `op ${commit} is another one here than at the primary: this replica has diverged from its ` +
-          "cluster; keep its data file for analysis and rebuild the replica with `pacioli recover`.",
-      );
-      return;
-    }
-    this.learnCommit(commit);
-    this.execution.drain();
-    if (this.commitMax > this.op) this.repair.run();
-  }
-
-  private hearPrimary(): void {
-    this.silence.reset();
-    this.viewChange.withdraw();
   }
 
   // ── What parts report ────────────────────────────────────────────────────────────────────────
@@ -592,7 +412,7 @@ export class Replica extends ReplicaState {
   private leaveView(): void {
     this.primary.leave();
     this.repair.forget();
-    this.silence.stop();
+    this.following.stop();
     this.taking = false;
   }
 
@@ -613,7 +433,7 @@ export class Replica extends ReplicaState {
     this.taking = false;
     this.viewChange.beginAsPrimary();
     this.primary.begin();
-    this.kept.drain(this.takeKept);
+    this.requests.onPrimary();
     this.primary.pulseIfDue();
   };
 
@@ -628,14 +448,11 @@ export class Replica extends ReplicaState {
 
   /** A backup that has its primary's log. */
   private followLog(): void {
-    this.silence.start();
-    this.viewChange.withdraw();
+    this.following.start();
     this.backup.acknowledgeUncommitted();
     this.repair.run();
     this.execution.drain();
-    if (this.forwardedView === this.view) return;
-    this.forwardedView = this.view;
-    this.kept.forEach(this.forward);
+    this.requests.onBackup();
   }
 
   // ── Time ─────────────────────────────────────────────────────────────────────────────────────
@@ -671,7 +488,7 @@ export class Replica extends ReplicaState {
     if (this.status === Status.recovering) {
       // Peers answer only whom they know: also one that has not opened yet.
       if (this.replicaCount > 1) this.watch.tick();
-      if (this.blocksStuck) this.viewChange.tickOpening();
+      if (this.blocksStuck) this.viewChange.questions.tickOpening();
       return;
     }
     // What waited for a message or a read slot goes on.
@@ -683,14 +500,7 @@ export class Replica extends ReplicaState {
     this.viewChange.tick();
     this.repair.tick();
     this.stateSync.tick();
-    if (this.silence.tick() && this.isNormalBackup) this.viewChange.vote();
+    this.following.tick();
     this.continueTaking();
   }
-}
-
-/** A standby asks for what it misses; that it has something, or wants something, counts for nothing. */
-function standbyMaySend(command: number): boolean {
-  return (
-    command === Command.getView || command === Command.getHeaders || command === Command.getPrepare
-  );
 }

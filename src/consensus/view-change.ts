@@ -16,7 +16,7 @@
 import { assert } from "../core/assert.ts";
 import { headerSize, viewHeadersMax } from "../core/limits.ts";
 import type { Prng } from "../core/prng.ts";
-import { u64ReadNumber, u128Equal } from "../core/u128.ts";
+import { u64ReadNumber } from "../core/u128.ts";
 import type { Message } from "../io/message-pool.ts";
 import { frame } from "../wire/header.ts";
 import {
@@ -36,11 +36,9 @@ import { LogDecision, LogEnd, NewLog } from "./new-log.ts";
 import type { PeerPort } from "./peer-port.ts";
 import { type ReplicaState, Status } from "./replica-state.ts";
 import { Timer } from "./timers.ts";
+import { ViewQuestions } from "./view-questions.ts";
 
 const headerWords = headerSize / 4;
-
-/** Between requests for the log of a newer view, however many messages of it are seen. */
-const noticeTicks = 5;
 
 export interface ViewChangeOptions {
   readonly state: ReplicaState;
@@ -67,6 +65,7 @@ export interface ViewChangeOptions {
 export class ViewChange {
   /** Views that this replica has gone into. */
   changes = 0;
+  readonly questions: ViewQuestions;
   private readonly options: ViewChangeOptions;
   private readonly state: ReplicaState;
   /** Bit r: replica r votes to leave the present view. */
@@ -77,15 +76,12 @@ export class ViewChange {
   private readonly joinFields = new JoinViewFields();
   private readonly viewFields = new ViewFields();
   private readonly headers = new Uint32Array(viewHeadersMax * headerWords);
-  private readonly nonce = new Uint32Array(4);
   private persisting = false;
   private readonly exitTimer: Timer;
   private readonly joinTimer: Timer;
   private readonly statusTimer: Timer;
-  private readonly askTimer: Timer;
   /** Votes of others are forgotten now and then: they are repeated while they are meant. */
   private readonly forgetTimer: Timer;
-  private ticksToNotice = 0;
   /** What a lost file acknowledged is at most this op; −1 until a primary has told. */
   private recoverTo = -1;
 
@@ -96,12 +92,10 @@ export class ViewChange {
     for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
       this.ends.push(new LogEnd());
     }
-    for (let word = 0; word < 4; word += 1) this.nonce[word] = prng.u32();
-    this.nonce[0] = this.nonce[0]! | 1;
+    this.questions = new ViewQuestions(options.state, options.peers, prng, options.nothingAfter);
     this.exitTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
     this.joinTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
     this.statusTimer = new Timer({ ticks: 200, jitterPercent: 30 }, prng);
-    this.askTimer = new Timer({ ticks: 50, jitterPercent: 30 }, prng);
     this.forgetTimer = new Timer({ ticks: 500 });
     this.forgetTimer.start();
   }
@@ -171,8 +165,7 @@ export class ViewChange {
   /** The journal cannot say where the log ends: asks until a primary tells. */
   awaitHead(): void {
     this.state.status = Status.recoveringHead;
-    this.askTimer.start();
-    this.askForHead();
+    this.questions.beginHead();
   }
 
   private leave(view: number): void {
@@ -183,7 +176,7 @@ export class ViewChange {
     this.exitVotes = 0;
     this.exitTimer.stop();
     this.joinTimer.stop();
-    this.askTimer.stop();
+    this.questions.endHead();
     this.logChosen = false;
     for (const end of this.ends) end.known = false;
   }
@@ -419,7 +412,7 @@ export class ViewChange {
     const view = words[frame.word.view]!;
     if (view < state.view || state.primaryOf(view) === state.replica) return;
     if (message.bytes[frame.at.replica] !== state.primaryOf(view)) return;
-    if (state.status === Status.recoveringHead && !this.mayTellHead(words, view)) return;
+    if (state.status === Status.recoveringHead && !this.questions.mayTellHead(words, view)) return;
     const op = u64ReadNumber(words, viewHeader.word.op);
     const commitMax = u64ReadNumber(words, viewHeader.word.commitMax);
     if (view === state.view && state.status === Status.normal) {
@@ -454,21 +447,6 @@ export class ViewChange {
   private headerCountOf(words: Uint32Array): number {
     const bodyStart = viewBodyHeaderAt(0);
     return (words[frame.word.size]! / 4 - bodyStart) / headerWords;
-  }
-
-  /** True when this `view` answers a request that this replica made since it was opened. */
-  isAnswer(words: Uint32Array): boolean {
-    return u128Equal(words, viewHeader.word.nonce, this.nonce, 0);
-  }
-
-  /**
-   * The own request was answered, or the view is newer than any that this replica was in. A file that
-   * replaces a lost one does not know which views that was in: its peers have to say.
-   */
-  private mayTellHead(words: Uint32Array, view: number): boolean {
-    const answered = this.isAnswer(words);
-    if (this.state.superblock.recovering) return answered && this.options.nothingAfter(view);
-    return answered || view > this.state.superblock.view;
   }
 
   /**
@@ -514,43 +492,13 @@ export class ViewChange {
     this.options.onBackupNormal();
   }
 
-  // ── Newer views, and time ────────────────────────────────────────────────────────────────────
-
-  /** A message of a newer view was seen: asks its primary for the log. */
-  noticeView(view: number): void {
-    const { state } = this;
-    if (view <= state.view || state.primaryOf(view) === state.replica) return;
-    if (this.ticksToNotice > 0 || state.status === Status.stopped) return;
-    this.ticksToNotice = noticeTicks;
-    this.options.peers.getView(state.primaryOf(view), this.nonce);
-  }
-
-  /** Asks the primary of the present view for its log's end. */
-  askPrimary(): void {
-    const { state } = this;
-    if (!state.isPrimary) this.options.peers.getView(state.primaryOf(state.view), this.nonce);
-  }
-
-  private askForHead(): void {
-    const { state } = this;
-    for (let replica = 0; replica < state.replicaCount; replica += 1) {
-      if (replica !== state.replica) this.options.peers.getView(replica, this.nonce);
-    }
-  }
-
-  /** While the replica opens and can not: asks whoever is primary for the cluster's checkpoint. */
-  tickOpening(): void {
-    if (!this.askTimer.running) this.askTimer.start();
-    if (this.askTimer.tick()) this.askForHead();
-  }
-
+  /** Every 10 ms. */
   tick(): void {
     const { state } = this;
-    if (this.ticksToNotice > 0) this.ticksToNotice -= 1;
+    this.questions.tick();
     if (this.exitTimer.tick()) this.vote();
     if (state.superblock.recovering) this.finishRecovery();
     if (this.forgetTimer.tick()) this.exitVotes &= 1 << state.replica;
-    if (this.askTimer.tick() && state.status === Status.recoveringHead) this.askForHead();
     if (state.status !== Status.viewChange) return;
     if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();
     if (this.statusTimer.tick()) this.vote();

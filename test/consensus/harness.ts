@@ -139,7 +139,7 @@ export class OneReplica {
     this.appender = new Appender(this.journal, () => {});
     this.stateSync = new StateSync({
       state,
-      askPrimary: () => this.viewChange.askPrimary(),
+      askPrimary: () => this.viewChange.questions.askPrimary(),
       log: (text) => this.said.push(text),
       quiesce: (onQuiet) => this.journal.quiesce(() => this.superblock.quiesce(onQuiet)),
       onMoved: () => {
@@ -167,7 +167,7 @@ export class OneReplica {
       bus,
       pool,
       prng,
-      askPrimary: () => this.viewChange.askPrimary(),
+      askPrimary: () => this.viewChange.questions.askPrimary(),
       onHeaders: () => {},
     });
     this.backup = new Backup({

@@ -72,25 +72,8 @@ export class Site {
     assert(message !== null, "the test has messages enough");
     message.bytes.set(bytes);
     assert(headerRule(message.bytes, message.words, 0) === HeaderRule.ok, "header rules hold");
-    this.dispatch(message);
+    assert(this.repair.onMessage(message), "these are all that it sends");
     this.pool.unref(message);
-  }
-
-  private dispatch(message: Message): void {
-    switch (message.command) {
-      case Command.getBlocks:
-        this.repair.onGetBlocks(message);
-        return;
-      case Command.block:
-        this.repair.onBlock(message);
-        return;
-      case Command.getReply:
-        this.repair.onGetReply(message);
-        return;
-      default:
-        assert(message.command === Command.reply, "these are all that it sends");
-        this.repair.onReply(message);
-    }
   }
 }
 

@@ -32,8 +32,9 @@ export const ackOldView: Canary = {
   what: "a replica that has gone on acknowledges prepares of a view before, in that view",
   replicasMin: 3,
   install({ replica }) {
-    const onPrepare = replica["onPrepare"].bind(replica);
-    replica["onPrepare"] = (message) => {
+    const following = replica["following"];
+    const onPrepare = following.onPrepare.bind(following);
+    following.onPrepare = (message) => {
       const view = message.words[frame.word.view]!;
       const author = message.bytes[frame.at.replica]!;
       if (view < replica.view && author !== replica.replica) {

@@ -1,0 +1,149 @@
+/**
+ * Clients' requests: judged, and then queued, answered again, passed on or refused. What is not the
+ * primary's to take is kept for whoever is primary next (kept-requests.ts).
+ *
+ *   request ─▶ primary: judged (request-checks.ts) ─▶ queue │ stored reply │ eviction
+ *          └─▶ backup:  judged (backup.ts) ─▶ kept and passed on │ stored reply
+ *
+ * Invariant: only a primary in normal operation evicts.
+ */
+import type { Connection } from "../io/connection.ts";
+import type { Message } from "../io/message-pool.ts";
+import type { StateMachine } from "../ledger/state-machine.ts";
+import { requestHeader } from "../wire/header.ts";
+import { type Backup, BackupVerdict } from "./backup.ts";
+import type { ClientPort } from "./client-port.ts";
+import type { ClientSessions } from "./client-sessions.ts";
+import type { Execution } from "./execution.ts";
+import { KeptRequests } from "./kept-requests.ts";
+import type { Primary } from "./primary.ts";
+import type { ReplicaBus } from "./replica-bus.ts";
+import { type ReplicaState, Status } from "./replica-state.ts";
+import { judgeRequest, type RequestContext, Verdict } from "./request-checks.ts";
+
+export interface ClientRequestsOptions {
+  readonly state: ReplicaState;
+  readonly sessions: ClientSessions;
+  readonly stateMachine: StateMachine;
+  /** Most bytes of a request, header included. */
+  readonly requestSizeMax: number;
+  readonly primary: Primary;
+  readonly backup: Backup;
+  readonly execution: Execution;
+  readonly port: ClientPort;
+  readonly bus: ReplicaBus;
+}
+
+export class ClientRequests implements RequestContext {
+  readonly counters = { dropped: 0, evictions: 0, repeated: 0, forwarded: 0 };
+  readonly sessions: ClientSessions;
+  readonly stateMachine: StateMachine;
+  readonly requestSizeMax: number;
+  private readonly options: ClientRequestsOptions;
+  private readonly state: ReplicaState;
+  private readonly kept = new KeptRequests();
+  /** The view whose primary was sent what is kept. */
+  private forwardedView = 0;
+
+  constructor(options: ClientRequestsOptions) {
+    this.options = options;
+    this.state = options.state;
+    this.sessions = options.sessions;
+    this.stateMachine = options.stateMachine;
+    this.requestSizeMax = options.requestSizeMax;
+  }
+
+  get view(): number {
+    return this.state.view;
+  }
+
+  inFlight(words: Uint32Array, clientAt: number): boolean {
+    return this.options.primary.inFlight(words, clientAt);
+  }
+
+  onRequest(message: Message, connection: Connection): void {
+    if (this.state.isStandby) return;
+    if (!this.state.isNormalPrimary) {
+      this.onRequestAtBackup(message);
+      return;
+    }
+    const { primary, port, execution } = this.options;
+    const verdict = judgeRequest(message, this);
+    const words = message.words;
+    switch (verdict) {
+      case Verdict.accept:
+        if (!primary.accept(message)) this.counters.dropped += 1;
+        return;
+      case Verdict.repeatReply:
+        this.counters.repeated += 1;
+        port.repeatReply(this.sessions.find(words, requestHeader.word.client));
+        return;
+      case Verdict.repeatQuery:
+        this.counters.repeated += 1;
+        if (!execution.rerun(message)) this.counters.dropped += 1;
+        return;
+      case Verdict.drop:
+        this.counters.dropped += 1;
+        return;
+      default:
+        this.counters.evictions += 1;
+        port.sendEviction(message, verdict - Verdict.evict, connection);
+    }
+  }
+
+  /** Also between views. */
+  private onRequestAtBackup(message: Message): void {
+    const { state } = this;
+    switch (this.options.backup.judge(message)) {
+      case BackupVerdict.forward:
+        if (state.replicaCount > 1) this.kept.keep(message);
+        if (state.isNormalBackup) this.forward(message);
+        return;
+      case BackupVerdict.repeatReply:
+        if (state.status !== Status.normal) return;
+        this.counters.repeated += 1;
+        this.options.port.repeatReply(this.sessions.find(message.words, requestHeader.word.client));
+        return;
+      default:
+        this.counters.dropped += 1;
+    }
+  }
+
+  private readonly forward = (request: Message): void => {
+    if (this.options.backup.judge(request) !== BackupVerdict.forward) return;
+    this.counters.forwarded += 1;
+    this.options.bus.sendToReplica(this.state.primaryOf(this.state.view), request);
+  };
+
+  /** This replica begins as primary: takes what clients had sent to it before. It evicts none for that. */
+  onPrimary(): void {
+    this.kept.drain(this.takeKept);
+  }
+
+  private readonly takeKept = (request: Message): void => {
+    if (judgeRequest(request, this) === Verdict.accept) this.options.primary.accept(request);
+  };
+
+  /** This replica follows a primary: sends it what is kept, once. */
+  onBackup(): void {
+    if (this.forwardedView === this.state.view) return;
+    this.forwardedView = this.state.view;
+    this.kept.forEach(this.forward);
+  }
+
+  /** A request of this client was executed. */
+  onExecuted(words: Uint32Array, clientAt: number): void {
+    if (this.kept.length === 0) return;
+    const slot = this.sessions.find(words, clientAt);
+    // Without a session, what it sent before is not to be taken any more.
+    const executed = slot === -1 ? Number.MAX_SAFE_INTEGER : this.sessions.request(slot);
+    this.kept.forget(words, clientAt, executed);
+  }
+
+  /** The session of a repeated query, if that is still what the request is; otherwise −1. */
+  rerunSlot(request: Message): number {
+    const slot = this.sessions.find(request.words, requestHeader.word.client);
+    if (slot === -1 || !this.state.isNormalPrimary) return -1;
+    return judgeRequest(request, this) === Verdict.repeatQuery ? slot : -1;
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Following the primary of the view: its prepares, its heartbeats, and its silence.
+ *
+ * Invariants:
+ * - What belongs to a newer view only makes the replica ask for that one.
+ * - Only what comes from the primary itself counts as hearing it: its heartbeats, and its next prepare.
+ *   Older prepares may be passed on by others.
+ */
+import type { Prng } from "../core/prng.ts";
+import { u64ReadNumber, u128Equal } from "../core/u128.ts";
+import type { Message } from "../io/message-pool.ts";
+import { frame, prepareHeader } from "../wire/header.ts";
+import { commitHeader } from "../wire/replica-headers.ts";
+import type { Backup } from "./backup.ts";
+import type { Execution } from "./execution.ts";
+import type { LogRepair } from "./log-repair.ts";
+import { type ReplicaState, Status } from "./replica-state.ts";
+import { Timer } from "./timers.ts";
+import type { ViewChange } from "./view-change.ts";
+
+/** A backup that hears nothing of its primary for so many ticks votes to leave its view. */
+const silenceTicks = 50;
+
+export interface FollowingOptions {
+  readonly state: ReplicaState;
+  readonly prng: Prng;
+  readonly backup: Backup;
+  readonly repair: LogRepair;
+  readonly viewChange: ViewChange;
+  readonly execution: Execution;
+  readonly onFatal: (text: string) => void;
+}
+
+export class Following {
+  private readonly options: FollowingOptions;
+  private readonly state: ReplicaState;
+  private readonly silence: Timer;
+
+  constructor(options: FollowingOptions) {
+    this.options = options;
+    this.state = options.state;
+    this.silence = new Timer({ ticks: silenceTicks, jitterPercent: 20 }, options.prng);
+  }
+
+  /** The replica is a backup that has its primary's log. */
+  start(): void {
+    this.silence.start();
+    this.options.viewChange.withdraw();
+  }
+
+  stop(): void {
+    this.silence.stop();
+  }
+
+  /** Every 10 ms. */
+  tick(): void {
+    if (this.silence.tick() && this.state.isNormalBackup) this.options.viewChange.vote();
+  }
+
+  onPrepare(message: Message): void {
+    const { state } = this;
+    const { backup, execution, viewChange } = this.options;
+    const { words } = message;
+    const view = words[frame.word.view]!;
+    const author = message.bytes[frame.at.replica]!;
+    if (view > state.view) {
+      viewChange.questions.notice(view);
+      return;
+    }
+    if (view === state.view && state.isNormalBackup && author === state.primaryOf(view)) {
+      state.learnCommit(u64ReadNumber(words, prepareHeader.word.commit));
+      if (backup.onNext(message)) {
+        this.hearPrimary();
+        execution.drain();
+        return;
+      }
+    }
+    if (!backup.onMissing(message) && state.isNormalBackup) backup.onRepeated(message);
+    execution.drain();
+  }
+
+  /** The heartbeat of a primary. */
+  onCommit(message: Message): void {
+    const { state } = this;
+    const { execution, repair, viewChange } = this.options;
+    const { words } = message;
+    const view = words[frame.word.view]!;
+    if (view > state.view) {
+      viewChange.questions.notice(view);
+      return;
+    }
+    if (view < state.view || state.isPrimary) return;
+    if (message.bytes[frame.at.replica] !== state.primaryOf(view)) return;
+    if (state.status !== Status.normal) {
+      // The view has begun, and its log did not arrive.
+      if (state.logView < view) viewChange.questions.askPrimary();
+      return;
+    }
+    this.hearPrimary();
+    const commit = u64ReadNumber(words, commitHeader.word.commit);
+    const same = u128Equal(words, commitHeader.word.commitChecksum, state.executedChecksum, 0);
+    if (commit === state.commitMin && !same) {
+      this.options.onFatal(
+        `op ${commit} is another one here than at the primary: this replica has diverged from its ` +
+          "cluster; keep its data file for analysis and rebuild the replica with `pacioli recover`.",
+      );
+      return;
+    }
+    state.learnCommit(commit);
+    execution.drain();
+    if (state.commitMax > state.op) repair.run();
+  }
+
+  private hearPrimary(): void {
+    this.silence.reset();
+    this.options.viewChange.withdraw();
+  }
+}
