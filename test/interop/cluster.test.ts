@@ -33,6 +33,7 @@ async function viewOf(cluster: ClusterProcesses): Promise<number> {
 }
 
 async function stopIntact(cluster: ClusterProcesses): Promise<void> {
+  for (const replica of [0, 1, 2]) await cluster.untilCaughtUp(replica);
   await cluster.stop();
   for (const file of cluster.files) {
     expect(pacioli(["inspect", "integrity", file]).stdout).toMatch(/everything is intact$/m);

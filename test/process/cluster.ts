@@ -2,6 +2,8 @@
 import { constants, copyFileSync, existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { encodeRequest, Operation } from "../reference/operations.ts";
+import { ClusterSession } from "./cluster-session.ts";
 import {
   format,
   removeDataFile,
@@ -48,19 +50,21 @@ export async function until(
 /** Data files of a cluster as they were formatted, by index; to save their writes. */
 const templates = new Map<number, readonly string[]>();
 
-function formatAll(replicaCount: number): readonly string[] {
+function formatAll(replicaCount: number, development: boolean): readonly string[] {
   const folder = temporaryFolder();
   return Array.from({ length: replicaCount }, (_, replica) => {
     const path = join(folder, `${replica}.pacioli`);
-    format(path, { replica, replicaCount });
+    format(path, { replica, replicaCount, development });
     return path;
   });
 }
 
-function freshFiles(replicaCount: number): readonly string[] {
+function freshFiles(replicaCount: number, development: boolean): readonly string[] {
+  // Others have files of a gigabyte each, which are no less work to copy.
+  if (!development) return formatAll(replicaCount, false);
   let files = templates.get(replicaCount);
   if (files === undefined || !files.every((path) => existsSync(path))) {
-    files = formatAll(replicaCount);
+    files = formatAll(replicaCount, true);
     templates.set(replicaCount, files);
   }
   const folder = temporaryFolder();
@@ -85,7 +89,7 @@ export class ClusterProcesses {
 
   /** Makes the data files; starts nothing. */
   static async format(replicaCount: number, options: StartOptions = {}): Promise<ClusterProcesses> {
-    const files = freshFiles(replicaCount);
+    const files = freshFiles(replicaCount, options.development ?? true);
     return new ClusterProcesses(await freePorts(replicaCount), files, options);
   }
 
@@ -118,6 +122,22 @@ export class ClusterProcesses {
   async kill(replica: number): Promise<void> {
     await this.servers[replica]!.kill();
     this.servers[replica] = null;
+  }
+
+  /** Resolves when the replica has executed an op that is numbered now, and takes part. */
+  async untilCaughtUp(replica: number): Promise<void> {
+    const session = await ClusterSession.register(this.ports);
+    try {
+      const body = encodeRequest(Operation.createAccounts, [new Uint8Array(0)]);
+      const message = session.build(Operation.createAccounts, body);
+      await session.roundTrip(message);
+      await until(
+        () => session.hasExecuted(message, replica, 200),
+        () => `replica ${replica} to catch up\n${this.logs}`,
+      );
+    } finally {
+      session.close();
+    }
   }
 
   /** Stops all that run, and insists that they stop cleanly. */

@@ -84,7 +84,7 @@ export async function damage(
   { kind, lazyBlocks }: DamageOptions,
   random: Prng,
 ): Promise<Rot | null> {
-  if ((await damageOf(path)).length > 0) return null;
+  if ((await damageOf(path)).length > 0 || isSyncing(path)) return null;
   let flips = withFile(path, (file) => {
     const chosen = choose(file, kind, random);
     const flips = chosen.map((at) => ({ at, mask: 1 << random.below(8) }));
@@ -104,6 +104,11 @@ export async function damage(
   }
   if (damaged.length === 0) return null;
   return { kind, flips: flips.length, places: damaged.map(({ place }) => place) };
+}
+
+/** It has moved to a checkpoint of its cluster and misses blocks. */
+function isSyncing(path: string): boolean {
+  return withFile(path, (file) => inspectSuperblock(file).current?.syncOpMax !== 0);
 }
 
 /** A start makes nothing in memory from rows of balances. */

@@ -7,12 +7,10 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { constants, copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+import { mainScript as builtScript } from "../../src/cli/paths.ts";
 
 /** The built command; PACIOLI_MAIN names that of another build. */
-export const mainScript = process.env["PACIOLI_MAIN"] ?? join(root, "dist", "cli", "main.js");
+export const mainScript = process.env["PACIOLI_MAIN"] ?? builtScript;
 
 const startLimitMs = 60_000;
 const stopLimitMs = 30_000;
