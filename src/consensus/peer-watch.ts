@@ -45,6 +45,8 @@ export class PeerWatch {
   private named = 0;
   /** Op of the checkpoint that was another one at each peer; −1: none was. */
   private readonly divergedAt: Float64Array;
+  /** Bit r: replica r has lost its file, and no vote until it was rebuilt. */
+  private voteless = 0;
   private ticksToPing = 1;
   /** Durable view of each peer, as it said since this replica was opened; −1: nothing heard. */
   private readonly views: Float64Array;
@@ -68,6 +70,8 @@ export class PeerWatch {
     const from = message.bytes[frame.at.replica]!;
     if (!this.belongs(message, from)) return;
     if (this.hasDiverged(message, from)) return;
+    if (message.bytes[pingHeader.at.voteless] === 1) this.voteless |= 1 << from;
+    else this.voteless &= ~(1 << from);
     this.options.time.wallNs(this.wall, 0);
     this.options.peers.pong(message, from, this.wall);
   }
@@ -136,6 +140,18 @@ export class PeerWatch {
   }
 
   /**
+   * Votes that it takes to leave a view, and logs to begin one. In a cluster of two all that is
+   * committed is on both, so that each one's log alone is safe to go on with; two votes are only asked
+   * for so that one that is cut off does not change views by itself. Of a peer that has lost its file no
+   * vote is to be had, perhaps not before there is a new view: then one is enough.
+   */
+  get viewChangeQuorum(): number {
+    const { replicaCount, quorums, replica } = this.state;
+    const alone = replicaCount === 2 && (this.voteless & (1 << (1 - replica))) !== 0;
+    return alone ? 1 : quorums.viewChange;
+  }
+
+  /**
    * True when so many peers have been heard since this replica was opened that one of them knows of
    * every view that this replica can have taken part in before, and none knows of one after `view`.
    */
@@ -167,6 +183,7 @@ export class PeerWatch {
     const { superblock } = this.state;
     superblock.copyCheckpointId(this.fields.checkpointId, 0);
     this.fields.checkpointOp = superblock.checkpointOp;
+    this.fields.voteless = superblock.recovering;
     time.monotonicNs(this.fields.monotonic, 0);
     peers.ping(this.fields);
   }

@@ -128,6 +128,7 @@ export class Replica extends ReplicaState {
       onLogChosen: () => this.takeLog(),
       onBackupNormal: () => this.followLog(),
       syncTo: (view) => this.stateSync.begin(view),
+      quorum: () => this.watch.viewChangeQuorum,
       nothingAfter: (view) => this.watch.nothingAfter(view),
       log: options.log,
       onFatal,

@@ -56,6 +56,8 @@ export interface ViewChangeOptions {
    * @returns true when that has begun: this replica does nothing more until it is opened anew.
    */
   readonly syncTo: (view: Message) => boolean;
+  /** See `PeerWatch.viewChangeQuorum`. */
+  readonly quorum: () => number;
   /** See `PeerWatch.nothingAfter`. */
   readonly nothingAfter: (view: number) => boolean;
   readonly log: (text: string) => void;
@@ -137,7 +139,7 @@ export class ViewChange {
   private countVotes(): void {
     let votes = 0;
     for (let bits = this.exitVotes; bits !== 0; bits &= bits - 1) votes += 1;
-    if (votes < this.state.quorums.viewChange) return;
+    if (votes < this.options.quorum()) return;
     this.enter(this.state.view + 1);
   }
 
@@ -324,7 +326,7 @@ export class ViewChange {
     if (!this.ends[state.replica]!.known || !state.viewDurable) return;
     let known = 0;
     for (const end of this.ends) if (end.known) known += 1;
-    if (known < state.quorums.viewChange) return;
+    if (known < this.options.quorum()) return;
     if (this.newLog.decide(this.ends, state.quorums.nack) !== LogDecision.decided) return;
     if (this.newLog.op < state.commitMin) {
       this.options.onFatal(

@@ -28,7 +28,9 @@ export const pingHeader = defineLayout(
     /** Checksum of the root prepare: what replicas of one cluster were formatted with alike. */
     ["formatId", 16],
     ["replicaCount", 1],
-    ["reserved", 79],
+    /** 1: the sender's file replaces a lost one, so that it has no vote yet; otherwise 0. */
+    ["voteless", 1],
+    ["reserved", 78],
   ],
   128,
 );

@@ -54,6 +54,7 @@ export class PingFields {
   /** Checksum of the root prepare. */
   readonly formatId = new Uint32Array(4);
   replicaCount = 0;
+  voteless = false;
 }
 
 export function writePing(
@@ -71,6 +72,7 @@ export function writePing(
   words[pingHeader.word.monotonic + 1] = fields.monotonic[1]!;
   u128Copy(words, pingHeader.word.formatId, fields.formatId, 0);
   bytes[pingHeader.at.replicaCount] = fields.replicaCount;
+  bytes[pingHeader.at.voteless] = fields.voteless ? 1 : 0;
   sealHeader(bytes, words, 0);
 }
 

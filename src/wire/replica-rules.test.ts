@@ -54,7 +54,7 @@ describe("what replicas write", () => {
 
 /** Bytes from 128 on that must be zero, per command. */
 const reserved: readonly (readonly [string, () => Frame, number, number])[] = [
-  ["ping", make.ping, 177, 256],
+  ["ping", make.ping, 178, 256],
   ["pong", make.pong, 144, 256],
   ["prepare_ok", make.prepareOk, 168, 256],
   ["commit", make.commit, 176, 256],

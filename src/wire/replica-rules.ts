@@ -88,9 +88,10 @@ export function pingRuleHolds(bytes: Uint8Array, words: Uint32Array, at: number)
   const replicaCount = bytes[at + pingHeader.at.replicaCount]!;
   if (replicaCount === 0 || replicaCount > replicasMax) return false;
   if (!isOp(words, word + pingHeader.word.checkpointOp)) return false;
-  // 79 reserved bytes: three beside the replica count, then 19 words.
+  if (bytes[at + pingHeader.at.voteless]! > 1) return false;
+  // 78 reserved bytes: two beside the replica count, then 19 words.
   const count = word + (pingHeader.at.replicaCount >>> 2);
-  return words[count]! >>> 8 === 0 && zeroWords(words, count + 1, 19);
+  return words[count]! >>> 16 === 0 && zeroWords(words, count + 1, 19);
 }
 
 export function pongRuleHolds(_bytes: Uint8Array, words: Uint32Array, at: number): boolean {

@@ -155,6 +155,7 @@ export class OneReplica {
       onLogChosen: () => {},
       onBackupNormal: () => {},
       syncTo: (view) => this.stateSync.begin(view),
+      quorum: () => state.quorums.viewChange,
       nothingAfter: () => true,
       log: (text) => this.said.push(text),
       onFatal: (text) => this.fatal.push(text),

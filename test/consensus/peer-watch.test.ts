@@ -59,8 +59,9 @@ class Watched {
   }
 
   /** @param id - Of the checkpoint at `op`; null: the own one. */
-  ping(from: number, op: number, id: Uint32Array | null): boolean {
+  ping(from: number, op: number, id: Uint32Array | null, voteless = false): boolean {
     const { fields, state } = this;
+    fields.voteless = voteless;
     fields.formatId.set(formatId);
     fields.replicaCount = state.replicaCount;
     fields.checkpointOp = op;
@@ -121,5 +122,25 @@ describe("a replica whose checkpoint is another one", () => {
       told += 1;
     }
     expect(watched.fatal).toHaveLength(1);
+  });
+});
+
+describe("the votes that it takes to change the view", () => {
+  test("in a cluster of two: one, while the other has lost its file", () => {
+    const two = new Watched(2);
+    two.ping(0, 0, null);
+    expect(two.watch.viewChangeQuorum).toBe(2);
+    two.ping(0, 0, null, true);
+    expect(two.watch.viewChangeQuorum).toBe(1);
+    two.ping(0, 0, null);
+    expect(two.watch.viewChangeQuorum).toBe(2);
+  });
+
+  test.each([3, 4, 5, 6])("of %d: as many as ever", (count) => {
+    const watched = new Watched(count);
+    const before = watched.watch.viewChangeQuorum;
+    for (let replica = 0; replica < count; replica += 1) watched.ping(replica, 0, null, true);
+    expect(watched.watch.viewChangeQuorum).toBe(before);
+    expect(before).toBeGreaterThan(1);
   });
 });

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { Prng } from "../../src/core/prng.ts";
 import { CloseCause } from "../../src/io/bus-counters.ts";
+import { sendQueueReplicaMax } from "../../src/io/connection.ts";
 import { type Completion, Errno, type SocketHandle, type SocketIo } from "../../src/io/io.ts";
 import { ReplicaDialer } from "../../src/io/replica-dialer.ts";
 import { sealHeader } from "../../src/wire/build.ts";
@@ -73,7 +74,7 @@ describe("three replicas", () => {
     expect(io.handlesOpen).toBe(0);
   });
 
-  test("a queue holds eight messages for a replica", () => {
+  test("a queue holds a limited number of messages for a replica", () => {
     const io = new FakeIo(new Prng(6));
     io.capacity = 1024;
     const harnesses = [0, 1, 2].map((replica) => replicaOf(io, replica));
@@ -81,12 +82,13 @@ describe("three replicas", () => {
     const frame = internal(Command.prepare, 0, 10_000);
     const message = harnesses[0]!.pool.get(frame.bytes.length)!;
     message.bytes.set(frame.bytes);
-    const results = Array.from({ length: 10 }, () => harnesses[0]!.bus.sendToReplica(1, message));
-    expect(results.filter((sent) => sent).length).toBe(8);
-    expect(message.references).toBe(9);
+    const send = () => harnesses[0]!.bus.sendToReplica(1, message);
+    const results = Array.from({ length: sendQueueReplicaMax + 2 }, send);
+    expect(results.filter((sent) => sent).length).toBe(sendQueueReplicaMax);
+    expect(message.references).toBe(sendQueueReplicaMax + 1);
     harnesses[0]!.pool.unref(message);
-    run(harnesses, 4000);
-    expect(harnesses[1]!.delivered.length).toBe(8);
+    run(harnesses, 16_000);
+    expect(harnesses[1]!.delivered.length).toBe(sendQueueReplicaMax);
     for (const harness of harnesses) harness.close();
   });
 

@@ -151,7 +151,8 @@ export function replicaRuleModel(b: Uint8Array): boolean {
   const alone = b.length === 256;
   switch (command) {
     case 1:
-      return alone && b[176]! >= 1 && b[176]! <= 6 && u64(b, 144) < safe && zero(b, 177, 256);
+      if (b[176]! < 1 || b[176]! > 6 || b[177]! > 1) return false;
+      return alone && u64(b, 144) < safe && zero(b, 178, 256);
     case 2:
       return alone && zero(b, 144, 256);
     case 7: {

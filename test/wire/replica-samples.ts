@@ -109,6 +109,7 @@ export function ping(): Frame {
   fields.monotonic.set([5, 6]);
   fields.formatId.set(four(7));
   fields.replicaCount = 3;
+  fields.voteless = true;
   const target = dirty(headerSize);
   writePing(target.bytes, target.words, cluster, view, replica, fields);
   return target;
