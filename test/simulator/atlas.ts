@@ -12,9 +12,13 @@
  * A torn write of a prepare counts as damage: a replica that finds one may not say that it never
  * acknowledged the op, and with too many such replicas a cluster rightly waits for ever.
  *
+ * A disk that is lost whole is damage to every place at once, and takes the replica's vote until it has
+ * been rebuilt: clusters of one and two have none to spare.
+ *
  * Damage ends when the place is written again, whole and durably. Standbys are outside of the
  * budget: nobody depends on what they hold.
  */
+import type { Quorums } from "../../src/consensus/quorums.ts";
 import { assert } from "../../src/core/assert.ts";
 import { replySlotSize, sectorSize } from "../../src/core/limits.ts";
 import { type DataFileLayout, headersPerSector, prepareSlotSize } from "../../src/wal/data-file.ts";
@@ -32,8 +36,12 @@ export class Atlas {
   /** Replicas on which one place may be damaged at a time. */
   private readonly damagedMax: number;
   private readonly votersMask: number;
+  /** The others can choose a primary without the vote of one that is being rebuilt. */
+  private readonly mayLoseDisks: boolean;
   /** Per place: one bit per replica. */
   private readonly damage: readonly Uint8Array[];
+  /** Bit per replica: its whole disk was lost, and it has not caught up. */
+  private lost = 0;
   /** Damaged places per replica. */
   private readonly counts: number[];
   private readonly area: Area = { zone: 0, index: 0 };
@@ -42,11 +50,12 @@ export class Atlas {
     private readonly layout: DataFileLayout,
     replicaCount: number,
     replicaTotal: number,
-    replicationQuorum: number,
+    quorums: Quorums,
     gridBlocks: number,
   ) {
     assert(replicaTotal <= 8, "one bit per replica");
-    this.damagedMax = replicationQuorum - 1;
+    this.damagedMax = quorums.replication - 1;
+    this.mayLoseDisks = replicaCount > quorums.viewChange;
     this.votersMask = (1 << replicaCount) - 1;
     const { slotCount, clientsMax } = layout;
     this.damage = [
@@ -122,7 +131,7 @@ export class Atlas {
 
   private fits(damaged: number, bit: number): boolean {
     if ((bit & this.votersMask) === 0) return true;
-    return bitCount((damaged | bit) & this.votersMask) <= this.damagedMax;
+    return bitCount((damaged | this.lost | bit) & this.votersMask) <= this.damagedMax;
   }
 
   add(replica: number, zone: number, index: number): void {
@@ -154,12 +163,31 @@ export class Atlas {
     return (this.damage[zone]![index]! & (1 << replica)) !== 0;
   }
 
-  /** The replica's disk holds nothing of what it held. */
-  forget(replica: number): void {
+  /** The replica's disk is gone: until `found` every place counts as damaged on it. */
+  lose(replica: number): void {
     for (const places of this.damage) {
       for (let index = 0; index < places.length; index += 1) places[index]! &= ~(1 << replica);
     }
     this.counts[replica] = 0;
+    this.lost |= 1 << replica;
+  }
+
+  found(replica: number): void {
+    this.lost &= ~(1 << replica);
+  }
+
+  isLost(replica: number): boolean {
+    return (this.lost & (1 << replica)) !== 0;
+  }
+
+  /** Whether the replica may lose its disk: there is a vote to spare, and a copy of everything. */
+  mayLose(replica: number): boolean {
+    if (!this.mayLoseDisks || ((1 << replica) & this.votersMask) === 0) return false;
+    if ((this.lost & this.votersMask) !== 0) return false;
+    for (let other = 0; other < this.counts.length; other += 1) {
+      if (other !== replica && this.counts[other]! > 0) return false;
+    }
+    return true;
   }
 }
 

@@ -126,12 +126,17 @@ export class SimulatedDisk {
     }
   }
 
-  /** Gives all memory back: the disk is never used again. */
-  release(): void {
+  /** Gives all content back: nothing is left on the disk. Its process is dead. */
+  clear(): void {
     for (const operation of this.inFlight) this.recycleContent(operation);
     this.inFlight.length = 0;
     for (const content of this.volatileContent) this.pool.unref(content);
+    this.volatileSector.length = 0;
     this.volatileContent.length = 0;
+    this.volatileWrite.length = 0;
+    this.volatileAstray.length = 0;
+    this.newest.fill(0);
+    this.unreadable.fill(0);
     for (let sector = 0; sector < this.sectorsMax; sector += 1) {
       this.pool.unref(this.stable[sector]!);
       this.stable[sector] = 0;

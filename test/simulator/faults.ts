@@ -36,6 +36,7 @@ export interface FaultsOwner {
   readonly atlas: Atlas;
   readonly layout: DataFileLayout;
   crash(place: Place, power: boolean, downUs: number): void;
+  loseDisk(place: Place, downUs: number): void;
 }
 
 /** A slow disk is slower by a factor up to this, for up to this time. Microseconds. */
@@ -107,6 +108,7 @@ export class Faults {
     this.repeat(options.superblockUs, () => this.damageSuperblock());
     this.repeat(options.diskErrorUs, () => this.failDisk());
     this.repeat(options.diskFullUs, () => this.fillDisk());
+    this.repeat(options.diskLossUs, () => this.loseDisk());
     if (this.owner.sockets !== null)
       this.repeat(options.resetUs, () => this.owner.sockets!.resetSome());
   }
@@ -200,6 +202,21 @@ export class Faults {
     this.owner.network.onSend = null;
     if (this.ambushed !== null) this.ambushed.disk.onWrite = null;
     this.ambushed = null;
+  }
+
+  /** A replica begins to open its file: some die again before they have. */
+  onStart(place: Place): void {
+    const { random, owner } = this;
+    if (!this.active || !random.chance(this.options.relapseShare)) return;
+    const delayUs = random.below(place.disk.timing.readUs * 40);
+    const power = random.chance(this.options.powerShare);
+    const downUs = exponential(random, ambushDownUs);
+    const { generation } = place;
+    owner.callbacks.after(delayUs, () => {
+      if (!this.active || place.generation !== generation) return;
+      this.happened("relapses", place, () => `for ${downUs} µs`);
+      owner.crash(place, power, downUs);
+    });
   }
 
   private outage(): void {
@@ -462,6 +479,15 @@ export class Faults {
     place.fatalAllowed = true;
     place.disk.failing = true;
     this.happened("disk errors", place, () => "");
+  }
+
+  private loseDisk(): void {
+    const place = this.pick();
+    const downUs = exponential(this.random, this.options.downMeanUs);
+    if (!this.owner.atlas.mayLose(place.index)) return;
+    if (this.owner.places.some(({ syncing }) => syncing)) return;
+    this.happened("disks lost", place, () => `for ${downUs} µs`);
+    this.owner.loseDisk(place, downUs);
   }
 
   private fillDisk(): void {

@@ -219,6 +219,13 @@ export class Place implements Receiver, SocketHost {
     this.memory.release();
   }
 
+  /** The data file is another one, as long as when it was formatted. */
+  forgetFile(): void {
+    assert(this.state === PlaceState.down, "nobody uses the file");
+    this.fileBytes = 0;
+    this.syncing = false;
+  }
+
   pause(durationUs: number): void {
     const { queue, callbacks } = this.owner;
     this.pausedUntilUs = queue.nowUs + durationUs;

@@ -111,6 +111,8 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   /** Messages that arrived, by command. */
   private readonly delivered = new Float64Array(256);
   private viewMax = 0;
+  /** Per replica: what had been committed when its disk was lost. */
+  private readonly lostAt: number[] = [];
   private phase: number = Phase.safety;
   private core: number[] = [];
   private committedMax = 0;
@@ -135,13 +137,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const { blockSize, gridAt } = this.layout;
     const quorums = quorumsFor(this.replicaCount);
     const gridBlocks = gridRoom / blockSize;
-    this.atlas = new Atlas(
-      this.layout,
-      this.replicaCount,
-      this.replicaTotal,
-      quorums.replication,
-      gridBlocks,
-    );
+    this.atlas = new Atlas(this.layout, this.replicaCount, this.replicaTotal, quorums, gridBlocks);
     this.faultRandom = this.random(Stream.faults);
     const receivers: Receiver[] = [];
     const ends = this.replicaTotal + this.options.clients;
@@ -227,7 +223,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     } finally {
       for (const place of this.places) {
         if (place.state !== PlaceState.down) place.crash(false);
-        place.disk.release();
+        place.disk.clear();
       }
     }
   }
@@ -286,6 +282,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
 
   private reconsider(safetyUntilUs: number): void {
     const { nowUs } = this.queue;
+    this.noticeRecovered();
     if (!this.enough && this.committedMax >= this.swarm.opsMin) this.enough = true;
     if (this.phase === Phase.safety) {
       if (nowUs >= safetyUntilUs || this.enough) this.heal();
@@ -334,7 +331,10 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const voters = this.places.filter((place) => !place.standby);
     const all = voters.map((place) => place.index);
     const sound = all.filter(
-      (index) => this.atlas.damaged(index) === 0 && !this.places[index]!.syncing,
+      (index) =>
+        this.atlas.damaged(index) === 0 &&
+        !this.atlas.isLost(index) &&
+        !this.places[index]!.syncing,
     );
     const { viewChange } = quorumsFor(this.replicaCount);
     // Damage may need every copy that there is, and who has not got all blocks does not vote.
@@ -395,6 +395,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     if (place.starts > 0) this.count("restarts");
     this.load.onReplicaStart(place.index);
     place.start();
+    this.faults.onStart(place);
   }
 
   crash(place: Place, power: boolean, downUs: number): void {
@@ -408,6 +409,28 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     this.callbacks.after(downUs, () => {
       if (place.generation === generation && this.phase !== Phase.done) this.startPlace(place);
     });
+  }
+
+  /** The disk is gone; a new one was given to the replica, and `pacioli recover` was run on it. */
+  loseDisk(place: Place, downUs: number): void {
+    if (place.state !== PlaceState.down) this.crash(place, true, downUs);
+    place.disk.clear();
+    place.disk.load(formattedImage(pool, this.formatOf(place.index), true));
+    place.forgetFile();
+    this.atlas.lose(place.index);
+    this.lostAt[place.index] = this.committedMax;
+  }
+
+  /** A lost replica counts again when all that was committed by then is durable on its new disk. */
+  private noticeRecovered(): void {
+    for (const place of this.places) {
+      if (!this.atlas.isLost(place.index) || place.state !== PlaceState.up) continue;
+      const { superblock } = place.parts!;
+      if (superblock.recovering || superblock.checkpointOp < this.lostAt[place.index]!) continue;
+      this.atlas.found(place.index);
+      this.count("disks recovered");
+      if (this.trace.logging) this.trace.log(place.name, "recovered", "");
+    }
   }
 
   /** Torn prepares are damage: a replica that finds one must not deny that it had the op. */

@@ -24,6 +24,8 @@ export interface FaultOptions {
   /** All at once lose their power. */
   readonly outageUs: number;
   readonly downMeanUs: number;
+  /** Share of the starts after which a replica dies at once again. */
+  readonly relapseShare: number;
   /** Replicas that may be down or paused at a time, outages aside. */
   readonly downMax: number;
   readonly pauseUs: number;
@@ -42,6 +44,8 @@ export interface FaultOptions {
   readonly superblockUs: number;
   readonly diskErrorUs: number;
   readonly diskFullUs: number;
+  /** A whole disk is lost, and replaced by an empty one that `pacioli recover` has formatted. */
+  readonly diskLossUs: number;
   /** Connections are reset, where there are byte streams. */
   readonly resetUs: number;
 }
@@ -87,6 +91,7 @@ export const faultNames = {
   crash: "crashUs",
   ambush: "ambushUs",
   outage: "outageUs",
+  relapse: "relapseShare",
   pause: "pauseUs",
   partition: "partitionUs",
   clog: "clogUs",
@@ -99,6 +104,7 @@ export const faultNames = {
   superblock: "superblockUs",
   "disk-error": "diskErrorUs",
   "disk-full": "diskFullUs",
+  "disk-loss": "diskLossUs",
   reset: "resetUs",
   loss: "loss",
   duplication: "duplication",
@@ -221,6 +227,7 @@ const noFaults: FaultOptions = {
   ambushUs: 0,
   outageUs: 0,
   downMeanUs: second,
+  relapseShare: 0,
   downMax: 0,
   pauseUs: 0,
   pauseMeanUs: second,
@@ -238,6 +245,7 @@ const noFaults: FaultOptions = {
   superblockUs: 0,
   diskErrorUs: 0,
   diskFullUs: 0,
+  diskLossUs: 0,
   resetUs: 0,
 };
 
@@ -253,12 +261,13 @@ function drawFaults(random: Prng, replicaCount: number): FaultOptions {
     powerShare: random.range(0, 4) / 4,
     ambushUs: every(0.5, 2, 30),
     outageUs: every(0.3, 20, 200),
-    downMeanUs: logarithmicRange(random, second / 10, 20 * second),
+    downMeanUs: logarithmicRange(random, second / 10, 60 * second),
+    relapseShare: random.chance(0.5) ? 0 : random.range(1, 5) / 10,
     downMax: random.chance(0.3) ? replicaCount : Math.max(1, spare),
     pauseUs: every(0.4, 3, 40),
     pauseMeanUs: logarithmicRange(random, second / 100, 10 * second),
     partitionUs: every(0.4, 5, 60),
-    partitionMeanUs: logarithmicRange(random, second / 10, 30 * second),
+    partitionMeanUs: logarithmicRange(random, second / 10, 90 * second),
     clogUs: every(0.4, 2, 30),
     clogMeanUs: logarithmicRange(random, second / 100, 10 * second),
     clockJumpUs: every(0.3, 5, 60),
@@ -271,6 +280,7 @@ function drawFaults(random: Prng, replicaCount: number): FaultOptions {
     superblockUs: every(0.3, 5, 60),
     diskErrorUs: every(0.3, 10, 100),
     diskFullUs: every(0.2, 20, 200),
+    diskLossUs: every(0.3, 10, 100),
     resetUs: every(0.5, 1, 20),
   };
 }
