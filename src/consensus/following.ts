@@ -21,6 +21,12 @@ import type { ViewChange } from "./view-change.ts";
 /** A backup that hears nothing of its primary for so many ticks votes to leave its view. */
 const silenceTicks = 50;
 
+/**
+ * As long when the connection to it has ended as well: what a process leaves behind that was killed.
+ * Long enough to connect again and hear a heartbeat, if it was the connection alone.
+ */
+const lostTicks = 20;
+
 export interface FollowingOptions {
   readonly state: ReplicaState;
   readonly prng: Prng;
@@ -50,6 +56,14 @@ export class Following {
 
   stop(): void {
     this.silence.stop();
+  }
+
+  /** The connection to a replica has ended. */
+  onLost(replica: number): void {
+    const { state } = this;
+    if (state.isNormalBackup && replica === state.primaryOf(state.view)) {
+      this.silence.hasten(lostTicks);
+    }
   }
 
   /** Every 10 ms. */

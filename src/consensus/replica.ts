@@ -477,6 +477,11 @@ export class Replica extends ReplicaState {
     this.watch.pingSoon();
   }
 
+  /** The message bus has lost its connection to a peer. */
+  onPeerLost(replica: number): void {
+    if (this.replicaCount > 1) this.following.onLost(replica);
+  }
+
   /** Once per loop turn, after its completions. */
   turn(): void {
     if (this.isNormalPrimary) this.primary.turn();

@@ -32,6 +32,18 @@ test("reset begins a running timer's period again and leaves a stopped one alone
   expect(firings(timer, 3)).toEqual([3]);
 });
 
+test("a timer that is hastened fires sooner, and then as ever", () => {
+  const timer = new Timer({ ticks: 5 });
+  timer.hasten(2);
+  expect(timer.running).toBe(false);
+  timer.start();
+  timer.hasten(2);
+  timer.hasten(4);
+  expect(firings(timer, 8)).toEqual([2, 7]);
+  timer.reset();
+  expect(firings(timer, 5)).toEqual([5]);
+});
+
 test("periods double up to the longest and begin again with a reset", () => {
   const timer = new Timer({ ticks: 2, ticksMax: 10 });
   timer.start();

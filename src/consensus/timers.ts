@@ -66,6 +66,12 @@ export class Timer {
     if (this.left > 0) this.start();
   }
 
+  /** A running timer fires after so many ticks, if it would not sooner. */
+  hasten(ticks: number): void {
+    assert(isPeriod(ticks), "a period is 1 tick or more");
+    this.left = Math.min(this.left, ticks);
+  }
+
   /** Changes the period from the next one on (`reset` makes it so at once). Not for doubling timers. */
   setTicks(ticks: number): void {
     assert(isPeriod(ticks), "a period is 1 tick or more");

@@ -37,6 +37,8 @@ export interface MessageHandler {
   onMessage(message: Message, connection: Connection): void;
   /** Messages can be sent to this replica now: its connection is there, or is another one. */
   onReplicaConnected?(replica: number): void;
+  /** The connection to this replica has ended: the process at its other end, perhaps, or the way to it. */
+  onReplicaLost?(replica: number): void;
   /** A replica could not be connected to; it is tried again, where its address says then. */
   onDialFailed?(replica: number): void;
 }
@@ -428,6 +430,8 @@ export class MessageBus implements ConnectionOwner {
       this.log.write("warn", `${nameOf(connection)} closed: ${text}`);
     }
     this.peers.forget(connection);
+    const lost = connection.peer === Peer.replica && cause !== CloseCause.replaced;
+    if (lost && !this.closing) this.handler.onReplicaLost?.(connection.replica);
   }
 
   onFree(connection: Connection): void {

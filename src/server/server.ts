@@ -179,6 +179,7 @@ export class Server {
           {
             onMessage: (message, connection) => replica().onMessage(message, connection),
             onReplicaConnected: () => replica().onPeerConnected(),
+            onReplicaLost: (peer) => replica().onPeerLost(peer),
             onDialFailed: (peer) => this.addresses.refresh(peer),
           },
           {

@@ -337,6 +337,7 @@ export class Place implements Receiver, SocketHost {
         replica().onMessage(message, connection);
       },
       onReplicaConnected: () => replica().onPeerConnected(),
+      onReplicaLost: (peer: number) => replica().onPeerLost(peer),
     };
     this.messageBus = new MessageBus(owner.sockets.open(this), pool, handler, {
       cluster,

@@ -55,6 +55,8 @@ export class BusHarness implements MessageHandler {
   recording = true;
   onDelivered: ((message: Message, connection: Connection) => void) | null = null;
   onReplica: ((replica: number) => void) | null = null;
+  /** Replicas whose connection has ended. */
+  readonly lost: number[] = [];
   onDialFail: ((replica: number) => void) | null = null;
 
   constructor(options: HarnessOptions = {}) {
@@ -100,6 +102,10 @@ export class BusHarness implements MessageHandler {
 
   onReplicaConnected(replica: number): void {
     this.onReplica?.(replica);
+  }
+
+  onReplicaLost(replica: number): void {
+    this.lost.push(replica);
   }
 
   onDialFailed(replica: number): void {

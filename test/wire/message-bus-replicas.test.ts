@@ -103,7 +103,11 @@ describe("three replicas", () => {
       harnesses[restarted]!.close();
       const others = harnesses.filter((_, index) => index !== restarted);
       run(others, 20);
-      for (const other of others) expect(other.bus.isReplicaConnected(restarted)).toBe(false);
+      for (const other of others) {
+        expect(other.bus.isReplicaConnected(restarted)).toBe(false);
+        expect(other.lost.pop()).toBe(restarted);
+        expect(other.lost).toEqual([]);
+      }
       run(others, 300);
       harnesses[restarted] = replicaOf(io, restarted, round);
       run(harnesses, 300);
