@@ -12,13 +12,11 @@
  * A torn write of a prepare counts as damage: a replica that finds one may not say that it never
  * acknowledged the op, and with too many such replicas a cluster rightly waits for ever.
  *
- * A disk that is lost whole is damage to every place at once, and takes the replica's vote until it has
- * been rebuilt: clusters of one and two have none to spare.
+ * A disk that is lost whole is damage to every place at once, until the replica has been rebuilt.
  *
  * Damage ends when the place is written again, whole and durably. Standbys are outside of the
  * budget: nobody depends on what they hold.
  */
-import type { Quorums } from "../../src/consensus/quorums.ts";
 import { assert } from "../../src/core/assert.ts";
 import { replySlotSize, sectorSize } from "../../src/core/limits.ts";
 import { type DataFileLayout, headersPerSector, prepareSlotSize } from "../../src/wal/data-file.ts";
@@ -36,8 +34,6 @@ export class Atlas {
   /** Replicas on which one place may be damaged at a time. */
   private readonly damagedMax: number;
   private readonly votersMask: number;
-  /** The others can choose a primary without the vote of one that is being rebuilt. */
-  private readonly mayLoseDisks: boolean;
   /** Per place: one bit per replica. */
   private readonly damage: readonly Uint8Array[];
   /** Bit per replica: its whole disk was lost, and it has not caught up. */
@@ -50,12 +46,11 @@ export class Atlas {
     private readonly layout: DataFileLayout,
     replicaCount: number,
     replicaTotal: number,
-    quorums: Quorums,
+    replicationQuorum: number,
     gridBlocks: number,
   ) {
     assert(replicaTotal <= 8, "one bit per replica");
-    this.damagedMax = quorums.replication - 1;
-    this.mayLoseDisks = replicaCount > quorums.viewChange;
+    this.damagedMax = replicationQuorum - 1;
     this.votersMask = (1 << replicaCount) - 1;
     const { slotCount, clientsMax } = layout;
     this.damage = [
@@ -180,9 +175,9 @@ export class Atlas {
     return (this.lost & (1 << replica)) !== 0;
   }
 
-  /** Whether the replica may lose its disk: there is a vote to spare, and a copy of everything. */
+  /** Whether the replica may lose its disk: the others have a copy of everything. */
   mayLose(replica: number): boolean {
-    if (!this.mayLoseDisks || ((1 << replica) & this.votersMask) === 0) return false;
+    if (this.damagedMax < 1 || ((1 << replica) & this.votersMask) === 0) return false;
     if ((this.lost & this.votersMask) !== 0) return false;
     for (let other = 0; other < this.counts.length; other += 1) {
       if (other !== replica && this.counts[other]! > 0) return false;

@@ -137,7 +137,13 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const { blockSize, gridAt } = this.layout;
     const quorums = quorumsFor(this.replicaCount);
     const gridBlocks = gridRoom / blockSize;
-    this.atlas = new Atlas(this.layout, this.replicaCount, this.replicaTotal, quorums, gridBlocks);
+    this.atlas = new Atlas(
+      this.layout,
+      this.replicaCount,
+      this.replicaTotal,
+      quorums.replication,
+      gridBlocks,
+    );
     this.faultRandom = this.random(Stream.faults);
     const receivers: Receiver[] = [];
     const ends = this.replicaTotal + this.options.clients;
