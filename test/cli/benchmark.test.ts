@@ -37,7 +37,7 @@ async function prepare(
   const server = await startReferenceServer(misbehaviour);
   servers.push(server);
   const options: RunOptions = {
-    address: { host: "127.0.0.1", port: server.port },
+    addresses: [{ host: "127.0.0.1", port: server.port }],
     cluster: 0n,
     accounts: 50,
     transfers: 1000,
@@ -158,7 +158,10 @@ describe("what must not pass for a result", () => {
   test("refused events", async () => {
     const server = await startReferenceServer();
     servers.push(server);
-    const { options } = await prepare({}, { address: { host: "127.0.0.1", port: server.port } });
+    const { options } = await prepare(
+      {},
+      { addresses: [{ host: "127.0.0.1", port: server.port }] },
+    );
     await new Runner(guestIo(), options, hooks).run();
     // The same ids again: every account and every transfer exists.
     const result = await new Runner(guestIo(), options, hooks).run();

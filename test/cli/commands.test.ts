@@ -163,7 +163,7 @@ describe("mistakes", () => {
       "start needs --addresses=ADDRESSES; for example 'pacioli start --addresses=3001 ledger.pacioli'.",
     ],
     [
-      ["benchmark", "--addresses=3001,3002,3003"],
+      ["development", "--addresses=3001,3002,3003"],
       "3 addresses are given, but one server is meant; give one.",
     ],
     [

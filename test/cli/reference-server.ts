@@ -5,6 +5,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { headerSize } from "../../src/core/limits.ts";
 import { checksum, checksumMatches } from "../../src/native/checksum.ts";
+import { writePongClient } from "../../src/wire/build.ts";
 import {
   Command,
   evictionHeader,
@@ -13,6 +14,7 @@ import {
   requestHeader,
 } from "../../src/wire/header.ts";
 import { Operation } from "../../src/wire/operations.ts";
+import { ownRelease } from "../../src/wire/release.ts";
 import { readInteger, writeInteger } from "../reference/codec.ts";
 import { ReferenceLedger } from "../reference/ledger.ts";
 import { executeRequest } from "../reference/operations.ts";
@@ -37,26 +39,48 @@ export interface Misbehaviour {
 export interface ReferenceServer {
   readonly port: number;
   readonly ledger: ReferenceLedger;
+  /** Reads nothing any more, and leaves its connections open: a process that was stopped. */
+  pause(): void;
   close(): Promise<void>;
 }
 
+/** What the servers of one cluster have in common; as if every answer were with all of them at once. */
+export class ReferenceCluster {
+  readonly ledger = new ReferenceLedger();
+  /** Replica `view mod count` answers requests; the others drop them. */
+  view = 0;
+  op = 1;
+  timestamp = BigInt(Date.now()) * 1_000_000n;
+  /** The last reply of each client. */
+  readonly sessions = new Map<string, Buffer>();
+  requests = 0;
+  /** Called before a request is answered, with how many there were. */
+  onRequest: (requests: number) => void = () => {};
+
+  constructor(readonly count = 1) {}
+}
+
+/** @param port - 0 picks one. */
 export async function startReferenceServer(
   misbehaviour: Misbehaviour = {},
+  cluster = new ReferenceCluster(),
+  replica = 0,
+  port = 0,
 ): Promise<ReferenceServer> {
-  const ledger = new ReferenceLedger();
+  const { ledger, sessions } = cluster;
   const sockets = new Set<Socket>();
-  let op = 1;
-  let requests = 0;
-  let timestamp = BigInt(Date.now()) * 1_000_000n;
+  let paused = false;
   const dropped = new Set<string>();
-  const sessions = new Map<string, Buffer>();
 
   function answer(request: Buffer): Buffer | undefined {
     const operation = request[requestHeader.at.operation]!;
     const client = request.subarray(requestHeader.at.client, requestHeader.at.client + 16);
     const requestId = request.toString("hex", 0, 16);
-    requests += 1;
-    if (misbehaviour.dropEvery !== undefined && requests % misbehaviour.dropEvery === 0) {
+    cluster.requests += 1;
+    cluster.onRequest(cluster.requests);
+    if (cluster.view % cluster.count !== replica) return undefined;
+    const { dropEvery } = misbehaviour;
+    if (dropEvery !== undefined && cluster.requests % dropEvery === 0) {
       if (!dropped.has(requestId)) {
         dropped.add(requestId);
         return undefined;
@@ -68,9 +92,10 @@ export async function startReferenceServer(
     }
     const stored = sessions.get(client.toString("hex"));
     if (stored?.toString("hex", 128, 144) === requestId) return stored;
-    op += 1;
+    cluster.op += 1;
     // A request of n events takes n nanoseconds; 10,000 are more than any request has.
-    timestamp += 10_000n;
+    cluster.timestamp += 10_000n;
+    const { op, timestamp } = cluster;
     let body: Uint8Array;
     if (isRegister) {
       body = new Uint8Array(64);
@@ -81,6 +106,7 @@ export async function startReferenceServer(
     const message = Buffer.alloc(headerSize + body.length);
     message.set(body, headerSize);
     request.copy(message, frame.at.release, frame.at.release, frame.at.release + 4);
+    writeInteger(message, frame.at.view, 4, BigInt(cluster.view));
     message[frame.at.command] = Command.reply;
     request.copy(message, replyHeader.at.requestChecksum, 0, 16);
     client.copy(message, replyHeader.at.client);
@@ -102,8 +128,18 @@ export async function startReferenceServer(
     return message;
   }
 
+  function pong(ping: Buffer): Buffer {
+    const message = Buffer.alloc(headerSize);
+    const words = new Uint32Array(message.buffer, message.byteOffset, headerSize / 4);
+    const request = new Uint32Array(Uint8Array.from(ping).buffer);
+    const id = new Uint32Array(4);
+    writePongClient(message, words, 0, request, 0, id, cluster.view, ownRelease, replica);
+    return message;
+  }
+
   function serve(socket: Socket): void {
     sockets.add(socket);
+    if (paused) socket.pause();
     socket.on("close", () => sockets.delete(socket));
     socket.on("error", () => {});
     let buffer = Buffer.alloc(0);
@@ -121,6 +157,7 @@ export async function startReferenceServer(
           socket.destroy();
           return;
         }
+        if (message[frame.at.command] === Command.pingClient) socket.write(pong(message));
         if (message[frame.at.command] !== Command.request) continue;
         const operation = message[requestHeader.at.operation];
         if (misbehaviour.closeOnTransfers && operation === Operation.createTransfers) {
@@ -134,12 +171,16 @@ export async function startReferenceServer(
   }
 
   const server: Server = createServer({ noDelay: true }, serve);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
   return {
     port: address.port,
     ledger,
+    pause() {
+      paused = true;
+      for (const socket of sockets) socket.pause();
+    },
     close: () =>
       new Promise((resolve) => {
         for (const socket of sockets) socket.destroy();

@@ -35,7 +35,8 @@ const tickMs = 100;
 const registeringMax = 32;
 
 export interface RunOptions extends WorkloadOptions {
-  readonly address: SocketAddress;
+  /** Of the cluster's replicas, by index. */
+  readonly addresses: readonly SocketAddress[];
   readonly cluster: bigint;
   readonly clients: number;
   readonly batch: number;
@@ -133,7 +134,7 @@ export class Runner {
     for (let index = 0; index < options.clients; index += 1) {
       // The first one asks for all the balances, too.
       const replySizeMax = index === 0 ? messageSizeMax : replySizeOf(options.batch);
-      this.sessions.push(new Session(index, io, options.address, cluster, replySizeMax, events));
+      this.sessions.push(new Session(index, io, options.addresses, cluster, replySizeMax, events));
     }
   }
 

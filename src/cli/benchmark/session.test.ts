@@ -1,12 +1,14 @@
 /** A session against an I/O backend whose every completion the test decides. */
-import { expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { headerSize } from "../../core/limits.ts";
 import { u128Copy } from "../../core/u128.ts";
 import { type Completion, Errno, type Io, type IoBuffer } from "../../io/io.ts";
 import { checksum } from "../../native/checksum.ts";
 import { allocatePages } from "../../native/memory.ts";
+import { writePongClient } from "../../wire/build.ts";
 import { Command, frame, replyHeader, requestHeader } from "../../wire/header.ts";
 import { Operation, registerReplyBodySize } from "../../wire/operations.ts";
+import { ownRelease } from "../../wire/release.ts";
 import { RequestBuffer } from "./request-buffer.ts";
 import { Session } from "./session.ts";
 
@@ -23,32 +25,26 @@ class ScriptedSocket {
   connecting: Completion | undefined;
   sending: Completion | undefined;
   receiving: Receive | undefined;
+  closing: Completion | undefined;
   /** Copies of what was sent. */
   readonly sent: Uint32Array[] = [];
 
-  readonly io = {
-    allocate: allocatePages,
-    connect: (completion: Completion) => {
-      this.connecting = begin(completion);
-    },
-    send: (completion: Completion, _: number, buffer: IoBuffer, at: number, length: number) => {
-      this.sending = begin(completion);
-      this.sent.push(buffer.words.slice(at / 4, (at + length) / 4));
-    },
-    receive: (
-      completion: Completion,
-      _: number,
-      buffer: IoBuffer,
-      at: number,
-      length: number,
-      whole: boolean,
-    ) => {
-      this.receiving = { completion: begin(completion), buffer, at, length, whole };
-    },
-  } as unknown as Io;
+  /** What was sent last. */
+  get last(): Uint32Array {
+    return this.sent[this.sent.length - 1]!;
+  }
 
   endConnect(result: number): void {
     end(this.connecting, result);
+  }
+
+  /** As the kernel does: what is in flight ends before the socket does. */
+  endClose(): void {
+    if (this.sending !== undefined) this.endSend(Errno.canceled);
+    if (this.receiving !== undefined) this.endReceive(Errno.canceled);
+    const completion = this.closing;
+    this.closing = undefined;
+    end(completion, 0);
   }
 
   endSend(result = 1): void {
@@ -72,6 +68,33 @@ class ScriptedSocket {
   }
 }
 
+/** The socket to port 3001 + n has the handle n, whatever its connection comes to. */
+function ioOver(sockets: readonly ScriptedSocket[]): Io {
+  return {
+    allocate: allocatePages,
+    connect: (completion: Completion, _: string, port: number) => {
+      sockets[port - 3001]!.connecting = begin(completion);
+    },
+    send: (completion: Completion, n: number, buffer: IoBuffer, at: number, length: number) => {
+      sockets[n]!.sending = begin(completion);
+      sockets[n]!.sent.push(buffer.words.slice(at / 4, (at + length) / 4));
+    },
+    receive: (
+      completion: Completion,
+      n: number,
+      buffer: IoBuffer,
+      at: number,
+      length: number,
+      whole: boolean,
+    ) => {
+      sockets[n]!.receiving = { completion: begin(completion), buffer, at, length, whole };
+    },
+    closeSocket: (completion: Completion, n: number) => {
+      sockets[n]!.closing = begin(completion);
+    },
+  } as unknown as Io;
+}
+
 function begin(completion: Completion): Completion {
   expect(completion.busy).toBe(false);
   completion.busy = true;
@@ -85,11 +108,12 @@ function end(completion: Completion | undefined, result: number): void {
 }
 
 /** The reply to a request that was sent. */
-function replyTo(request: Uint32Array, bodySize: number): Uint8Array {
+function replyTo(request: Uint32Array, bodySize: number, view = 0): Uint8Array {
   const bytes = new Uint8Array(headerSize + bodySize);
   const words = new Uint32Array(bytes.buffer);
   words[frame.word.size] = bytes.length;
   words[frame.word.release] = request[frame.word.release]!;
+  words[frame.word.view] = view;
   bytes[frame.at.command] = Command.reply;
   u128Copy(words, replyHeader.word.requestChecksum, request, frame.word.checksum);
   u128Copy(words, replyHeader.word.client, request, requestHeader.word.client);
@@ -104,47 +128,47 @@ function replyTo(request: Uint32Array, bodySize: number): Uint8Array {
   return bytes;
 }
 
-function started() {
-  const socket = new ScriptedSocket();
+function startedOver(count: number) {
+  const sockets = Array.from({ length: count }, () => new ScriptedSocket());
+  const io = ioOver(sockets);
   const events: string[] = [];
-  const session = new Session(
-    0,
-    socket.io,
-    { host: "127.0.0.1", port: 3001 },
-    new Uint32Array(4),
-    1024,
-    {
-      onRegistered: () => events.push("registered"),
-      onSent: () => events.push("sent"),
-      onReply: () => events.push("reply"),
-      onFailure: (sentence) => events.push(sentence),
-    },
-  );
+  const addresses = sockets.map((_, index) => ({ host: "127.0.0.1", port: 3001 + index }));
+  const session = new Session(0, io, addresses, new Uint32Array(4), 1024, {
+    onRegistered: () => events.push("registered"),
+    onSent: () => events.push("sent"),
+    onReply: () => events.push("reply"),
+    onFailure: (sentence) => events.push(sentence),
+  });
   session.start();
-  return { socket, session, events };
+  return { sockets, io, session, events };
+}
+
+function started() {
+  const all = startedOver(1);
+  return { ...all, socket: all.sockets[0]! };
 }
 
 function registered() {
   const all = started();
-  all.socket.endConnect(3);
+  all.socket.endConnect(0);
   all.socket.endSend();
   all.socket.arrive(replyTo(all.socket.sent[0]!, registerReplyBodySize));
   all.events.length = 0;
-  const buffer = new RequestBuffer(all.socket.io, Operation.createTransfers, 2);
+  const buffer = new RequestBuffer(all.io, Operation.createTransfers, 2);
   buffer.sealBatch(2);
   return { ...all, buffer };
 }
 
 test("registers, then sends with session, number and context of the last reply", () => {
-  const { socket, session, events } = started();
-  socket.endConnect(3);
+  const { socket, io, session, events } = started();
+  socket.endConnect(0);
   expect(socket.sent[0]![requestHeader.word.operation]).toBe(Operation.register);
   socket.endSend();
   socket.arrive(replyTo(socket.sent[0]!, registerReplyBodySize));
   expect(events).toEqual(["sent", "registered"]);
   expect(session.batchSizeLimit).toBe(4096);
 
-  const buffer = new RequestBuffer(socket.io, Operation.createTransfers, 2);
+  const buffer = new RequestBuffer(io, Operation.createTransfers, 2);
   buffer.sealBatch(2);
   session.send(buffer);
   const request = socket.sent[1]!;
@@ -281,4 +305,158 @@ test("a closed session tells nothing more", () => {
   socket.endSend(Errno.canceled);
   socket.endReceive(Errno.canceled);
   expect(events).toEqual([]);
+});
+
+describe("over three replicas", () => {
+  function pong(view: number): Uint8Array {
+    const bytes = new Uint8Array(headerSize);
+    const words = new Uint32Array(bytes.buffer);
+    writePongClient(bytes, words, 0, words, 0, new Uint32Array(4), view, ownRelease, 0);
+    return bytes;
+  }
+
+  const isPing = (sent: Uint32Array): boolean =>
+    new Uint8Array(sent.buffer)[frame.at.command] === Command.pingClient;
+
+  /** Registered with the primary of view 1, and with a request in flight to it. */
+  function loaded() {
+    const all = startedOver(3);
+    for (const [index, socket] of all.sockets.entries()) {
+      socket.endConnect(index);
+      expect(isPing(socket.last)).toBe(true);
+      socket.endSend();
+      expect(all.sockets[1]!.sent.length).toBe(index < 1 ? 0 : 1);
+      socket.arrive(pong(1));
+    }
+    const [, primary] = all.sockets as [ScriptedSocket, ScriptedSocket, ScriptedSocket];
+    primary.endSend();
+    primary.arrive(replyTo(primary.last, registerReplyBodySize, 1));
+    expect(all.events).toEqual(["sent", "registered"]);
+    const buffer = new RequestBuffer(all.io, Operation.createTransfers, 2);
+    buffer.sealBatch(2);
+    all.session.send(buffer);
+    all.events.length = 0;
+    return { ...all, primary, buffer };
+  }
+
+  test("registers with the primary, once all have said it or are known to be gone", () => {
+    const { sockets, events } = startedOver(3);
+    sockets[2]!.endConnect(2);
+    sockets[2]!.endSend();
+    sockets[2]!.arrive(pong(5)); // Replica 2 is the primary of view 5.
+    sockets[0]!.endConnect(Errno.connectionRefused);
+    expect(sockets[2]!.sent.length).toBe(1);
+    sockets[1]!.endConnect(Errno.connectionRefused);
+    expect(sockets[2]!.sent.length).toBe(2);
+    expect(isPing(sockets[2]!.last)).toBe(false);
+    expect(events).toEqual([]);
+  });
+
+  test("does not wait for ever for one that does not answer", () => {
+    const { sockets, session } = startedOver(3);
+    sockets[1]!.endConnect(1);
+    sockets[1]!.endSend();
+    sockets[1]!.arrive(pong(0));
+    session.tick(performance.now() + 100);
+    expect(sockets[1]!.sent.length).toBe(1);
+    session.tick(performance.now() + 1000);
+    expect(sockets[1]!.last[requestHeader.word.operation]).toBe(Operation.register);
+  });
+
+  test("asks while an answer is late, and sends to the new primary as soon as it knows one", () => {
+    const { sockets, session, primary } = loaded();
+    const request = primary.last;
+    primary.endSend();
+    session.tick(session.sentAtMs + 50);
+    expect(isPing(primary.last)).toBe(false);
+    session.tick(session.sentAtMs + 150);
+    for (const socket of sockets) {
+      expect(isPing(socket.last)).toBe(true);
+      socket.endSend();
+    }
+    sockets[0]!.arrive(pong(1));
+    sockets[0]!.arrive(pong(0)); // An older one tells nothing.
+    expect(sockets.every((socket) => isPing(socket.last))).toBe(true);
+    sockets[0]!.arrive(pong(2));
+    expect(sockets[2]!.last).toEqual(request);
+    expect(session.retries).toBe(1);
+  });
+
+  test("questions do not keep a copy from being sent", () => {
+    const { sockets, session, primary } = loaded();
+    const request = primary.last;
+    primary.endSend();
+    for (let afterMs = 100; afterMs < 3000; afterMs += 100) {
+      for (const socket of sockets) if (socket.sending !== undefined) socket.endSend();
+      session.tick(session.sentAtMs + afterMs);
+    }
+    expect(session.retries).toBe(2);
+    const copies = sockets.map((socket) => socket.sent.filter((sent) => !isPing(sent)));
+    // The primary's own two were `register` and the first copy; the others pass theirs on.
+    expect(copies.map((all) => all.length)).toEqual([1, 2, 1]);
+    for (const all of copies) expect(all[all.length - 1]).toEqual(request);
+  });
+
+  test("a reply waits for the copy that a silent replica does not take, but not for long", () => {
+    const { sockets, session, events, primary } = loaded();
+    const request = primary.last; // Not taken: no end of the send.
+    sockets[0]!.arrive(pong(2));
+    sockets[2]!.endSend();
+    sockets[2]!.arrive(replyTo(request, 48, 2));
+    expect(events).toEqual([]);
+    session.tick(performance.now());
+    expect(primary.closing).toBeUndefined();
+    session.tick(performance.now() + 100);
+    expect(primary.closing).toBeDefined();
+    expect(events).toEqual([]);
+    primary.endClose();
+    expect(events).toEqual(["reply"]);
+    expect(sockets[2]!.receiving).toBeDefined();
+  });
+
+  test("connects again to who was lost, and is told of no failure", () => {
+    const { sockets, session, events, primary, buffer } = loaded();
+    const request = primary.last;
+    primary.endSend();
+    primary.endReceive(0);
+    primary.endClose();
+    session.tick(performance.now());
+    expect(primary.connecting?.busy).toBe(false);
+    session.tick(session.sentAtMs + 700);
+    expect(primary.connecting?.busy).toBe(true);
+    expect(sockets[2]!.last).toEqual(request);
+    sockets[2]!.endSend();
+    primary.endConnect(1);
+    primary.endSend(); // The question which view it is in.
+    primary.arrive(replyTo(request, 48, 1));
+    expect(events).toEqual(["sent", "reply"]);
+    session.send(buffer);
+    expect(primary.last[requestHeader.word.request]).toBe(2);
+  });
+
+  test("a late answer from a former primary does not make it the primary", () => {
+    const { sockets, session, events, primary, buffer } = loaded();
+    primary.endSend();
+    const request = primary.last;
+    sockets[0]!.arrive(pong(2));
+    sockets[2]!.endSend();
+    primary.arrive(replyTo(request, 48, 1));
+    expect(events).toEqual(["sent", "reply"]);
+    session.send(buffer);
+    expect(sockets[2]!.last[requestHeader.word.request]).toBe(2);
+  });
+
+  test("nobody there, and nobody for a minute", () => {
+    const gone = startedOver(3);
+    for (const socket of gone.sockets) socket.endConnect(Errno.connectionRefused);
+    expect(gone.events).toEqual([
+      "nothing listens on 127.0.0.1:3001, 127.0.0.1:3002, 127.0.0.1:3003; start a server there " +
+        "first, or leave out --addresses.",
+    ]);
+    const { session, events } = loaded();
+    session.tick(session.sentAtMs + 60_001);
+    expect(events).toEqual([
+      "no reply came from 127.0.0.1:3001, 127.0.0.1:3002, 127.0.0.1:3003 for a minute.",
+    ]);
+  });
 });

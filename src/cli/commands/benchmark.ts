@@ -20,7 +20,7 @@ import { CommandError } from "../command-error.ts";
 import { addresses, choice, flag, integer, type OptionValues, text, u128 } from "../options.ts";
 import { userPath } from "../paths.ts";
 import { Progress } from "../progress.ts";
-import { commonOptions, numericAddress, oneAddress } from "../server-options.ts";
+import { commonOptions, numericAddress } from "../server-options.ts";
 
 /** With small batches a transfer takes as long as a batch: fewer of them tell as much. */
 const smallBatch = 100;
@@ -59,7 +59,9 @@ const options = {
     initial: 0,
   }),
   seed: integer({ help: "Seed of the load", min: 0, max: 2 ** 53 - 1, initial: 42 }),
-  addresses: addresses({ help: "Load the server that listens there, instead of a temporary one" }),
+  addresses: addresses({
+    help: "Load the server that listens there, or a cluster of all of these, instead of a temporary one",
+  }),
   cluster: u128({ help: "Cluster id of that server", initial: 0n }),
   directory: text({
     help: "Folder for the temporary data file",
@@ -110,6 +112,7 @@ export const benchmarkCommand = defineCommand({
     "pacioli benchmark --transfers=5000000 --json",
     "pacioli benchmark --batch=1 --clients=32 --request-grouping=off",
     "pacioli benchmark --addresses=3001 --pending-share=50 --id-order=random",
+    "pacioli benchmark --addresses=3001,3002,3003",
   ],
   async run(values, _positionals, terminal, parsed) {
     if (values["hot-accounts"] > values.accounts) {
@@ -142,15 +145,15 @@ export const benchmarkCommand = defineCommand({
         `--${misplaced} says how a temporary server is made; it does not go with --addresses.`,
       );
     }
-    const address = await numericAddress(oneAddress(values.addresses));
+    const addresses = await Promise.all(values.addresses.map(numericAddress));
     // Ids that no earlier run against this server can have used.
     const idSpace = Date.now() * 1000 + randomInt(1000);
-    const runOptions = { ...load, address, idSpace };
+    const runOptions = { ...load, addresses, idSpace };
     return finish(await measure(runOptions, undefined, values, terminal), values.json, terminal);
   },
 });
 
-type Load = Omit<RunOptions, "address" | "idSpace">;
+type Load = Omit<RunOptions, "addresses" | "idSpace">;
 
 async function onTemporaryServer(load: Load, values: Values, terminal: Terminal): Promise<number> {
   const development = values.development ? ["--development"] : [];
@@ -173,7 +176,7 @@ async function onTemporaryServer(load: Load, values: Values, terminal: Terminal)
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
   try {
-    const runOptions = { ...load, address: server.address, idSpace: 0 };
+    const runOptions = { ...load, addresses: [server.address], idSpace: 0 };
     return finish(await measure(runOptions, server, values, terminal), values.json, terminal);
   } finally {
     process.off("SIGINT", onSignal);
