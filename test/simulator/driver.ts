@@ -4,18 +4,30 @@
  * command that repeats it.
  */
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { Packr } from "msgpackr";
 import type { Terminal } from "../../src/cli/command.ts";
-import { formatCount, formatFacts, formatTable } from "../../src/cli/output.ts";
+import { formatJson, formatTable } from "../../src/cli/output.ts";
 import { Progress } from "../../src/cli/progress.ts";
+import {
+  type ChecksumImplementation,
+  useChecksumImplementation,
+} from "../../src/native/checksum.ts";
 import { canaries } from "./canaries/all.ts";
 import type { Canary } from "./canaries/canary.ts";
 import { createLoad } from "./clients/load.ts";
 import { Simulation, type SimulationOptions, type SimulationResult } from "./simulation.ts";
 import { seedMax } from "./streams.ts";
 import { faultNames, type SwarmOverrides } from "./swarm.ts";
-import { addCounts, type Counts, type LogEvent, logLine } from "./trace.ts";
+import {
+  addSummaries,
+  parseSummary,
+  type Summary,
+  summaryJson,
+  summaryText,
+  Totals,
+} from "./totals.ts";
+import { type LogEvent, logLine } from "./trace.ts";
 
 export interface DriverOptions {
   /** One seed; the rest is left out then. */
@@ -31,6 +43,12 @@ export interface DriverOptions {
   readonly without: readonly string[];
   readonly canary: string | undefined;
   readonly canaries: boolean;
+  /** Of all replicas; undefined lets seeds draw. */
+  readonly checksum: ChecksumImplementation | undefined;
+  /** The summary as JSON. */
+  readonly json: boolean;
+  /** A file with a summary to which this run's is added. */
+  readonly addTo: string | undefined;
   /** Every seed twice, comparing the digests. */
   readonly twice: boolean;
   readonly log: boolean;
@@ -58,31 +76,27 @@ interface Outcome {
   readonly simulatedUs: number;
 }
 
-interface Totals {
-  seeds: number;
-  simulatedUs: number;
-  committedOps: number;
-  processorSeconds: number;
-  readonly counts: Counts;
-  readonly failures: { seed: bigint; reason: string }[];
-}
-
 /** @returns The exit code. */
 export async function drive(options: DriverOptions, terminal: Terminal): Promise<number> {
+  if (options.checksum === "native" && !useChecksumImplementation("native")) {
+    terminal.error("pacioli: the addon, whose checksums are asked for, is not there.\n");
+    return 1;
+  }
+  const { addTo } = options;
+  try {
+    if (addTo !== undefined && existsSync(addTo)) parseSummary(readFileSync(addTo, "utf8"));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    terminal.error(`pacioli: '${addTo}' is no summary of a simulation: ${reason}.\n`);
+    return 1;
+  }
   if (options.canaries) return new Driver(options, terminal).runCanaries();
   if (options.seed !== undefined) return new Driver(options, terminal).runOne(options.seed);
   return new Driver(options, terminal).runMany();
 }
 
 class Driver {
-  private readonly totals: Totals = {
-    seeds: 0,
-    simulatedUs: 0,
-    committedOps: 0,
-    processorSeconds: 0,
-    counts: {},
-    failures: [],
-  };
+  private readonly totals = new Totals();
 
   constructor(
     private readonly options: DriverOptions,
@@ -90,8 +104,12 @@ class Driver {
   ) {}
 
   private overrides(): SwarmOverrides {
-    const { replicas, without } = this.options;
-    return replicas === undefined ? { without } : { without, replicas };
+    const { replicas, without, checksum } = this.options;
+    return {
+      without,
+      ...(replicas === undefined ? {} : { replicas }),
+      ...(checksum === undefined ? {} : { checksum }),
+    };
   }
 
   private chosenCanary(): Canary | null {
@@ -125,18 +143,17 @@ class Driver {
       if (options.log) terminal.out(`${logLine(event)}\n`);
       if (options.trace !== undefined) trace.push(event);
     };
-    const { processorSeconds } = this.totals;
+    const startMs = performance.now();
     this.run(seed, wanted ? onLog : null);
-    if (options.trace !== undefined) this.writeTrace(options.trace, seed, trace);
-    const failure = this.totals.failures[0];
-    if (failure !== undefined) return 1;
-    this.report(processorSeconds);
-    return 0;
+    const summary = this.totals.summary(seed, (performance.now() - startMs) / 1000);
+    if (options.trace !== undefined) this.writeTrace(options.trace, summary, trace);
+    this.report(summary);
+    return this.totals.failures.length === 0 ? 0 : 1;
   }
 
-  private writeTrace(path: string, seed: bigint, events: readonly LogEvent[]): void {
+  private writeTrace(path: string, summary: Summary, events: readonly LogEvent[]): void {
     const packr = new Packr({ useRecords: true });
-    writeFileSync(path, packr.pack({ seed, counts: this.totals.counts, events }));
+    writeFileSync(path, packr.pack({ summary, events }));
   }
 
   /** Runs a seed, adds up what it did, and explains its failure. */
@@ -153,10 +170,10 @@ class Driver {
     if (result === null) {
       this.explain(seed, outcome, onLog === null);
     } else {
-      totals.committedOps += result.committedOps;
-      addCounts(totals.counts, result.counts);
+      totals.add(result);
       if (this.options.twice) this.compare(seed, canary, result);
-      if (this.options.seed !== undefined) this.terminal.out(`digest ${result.digest}\n`);
+      const one = this.options.seed !== undefined && !this.options.json;
+      if (one) this.terminal.out(`digest ${result.digest}\n`);
     }
     return outcome;
   }
@@ -174,11 +191,12 @@ class Driver {
   }
 
   private repeat(seed: bigint): string {
-    const { replicas, without, canary, command } = this.options;
+    const { replicas, without, canary, checksum, command } = this.options;
     const words = [`${command} --seed=${seed}`];
     if (replicas !== undefined) words.push(`--replicas=${replicas}`);
     if (without.length > 0) words.push(`--without=${without.join(",")}`);
     if (canary !== undefined) words.push(`--canary=${canary}`);
+    if (checksum !== undefined) words.push(`--checksum=${checksumNames[checksum]}`);
     return [...words, "--log"].join(" ");
   }
 
@@ -220,7 +238,7 @@ class Driver {
       await new Promise((resume) => setImmediate(resume));
     }
     progress.clear();
-    this.report((performance.now() - startMs) / 1000);
+    this.report(totals.summary(options.firstSeed, (performance.now() - startMs) / 1000));
     return this.verdict();
   }
 
@@ -230,25 +248,17 @@ class Driver {
     return randomBytes(8).readBigUInt64LE();
   }
 
-  private report(realSeconds: number): void {
-    const { totals, terminal } = this;
-    const seconds = Math.max(totals.processorSeconds, 1e-3);
-    const simulated = totals.simulatedUs / 1e6;
-    const facts: [string, string][] = [
-      ["seeds", formatCount(totals.seeds)],
-      ["failed", formatCount(totals.failures.length)],
-      ["simulated", `${formatCount(simulated)} s`],
-      ["processor time", `${seconds.toFixed(1)} s`],
-      ["simulated per processor second", `${formatCount(simulated / seconds)} s`],
-      ["operations committed", formatCount(totals.committedOps)],
-      ["operations per processor second", formatCount(totals.committedOps / seconds)],
-    ];
-    if (realSeconds > 0) facts.splice(3, 0, ["real time", `${realSeconds.toFixed(1)} s`]);
-    terminal.out(formatFacts(facts));
-    const rows = Object.entries(totals.counts)
-      .filter(([, count]) => count > 0)
-      .map(([name, count]) => [name, formatCount(count)]);
-    terminal.out(`\n${formatTable(["what happened", "times"], rows)}`);
+  private report(summary: Summary): void {
+    const { addTo, json } = this.options;
+    let shown = summary;
+    if (addTo !== undefined) {
+      if (existsSync(addTo))
+        shown = addSummaries(parseSummary(readFileSync(addTo, "utf8")), summary);
+      // A run that is killed here leaves the sum as it was.
+      writeFileSync(`${addTo}.new`, summaryJson(shown));
+      renameSync(`${addTo}.new`, addTo);
+    }
+    this.terminal.out(json ? summaryJson(shown) : summaryText(shown));
   }
 
   private verdict(): number {
@@ -258,7 +268,7 @@ class Driver {
       terminal.error(`\n${totals.failures.length} seeds failed: ${seeds.join(" ")}\n`);
       return 1;
     }
-    const rate = totals.committedOps / Math.max(totals.processorSeconds, 1e-3);
+    const rate = totals.operationsPerSecond;
     if (totals.seeds > 0 && rate < opsPerSecondMin) {
       terminal.error(
         `\nonly ${rate.toFixed(0)} operations per second of processor time were committed: seeds ` +
@@ -294,9 +304,17 @@ class Driver {
       const verdict = found === null ? "NOT FOUND" : `found in seed ${found.seeds}`;
       terminal.error(`${canary.name}: ${canary.what}: ${verdict}\n`);
     }
-    const width = 100;
-    const shown = rows.map(([name, seeds, reason]) => [name!, seeds!, reason!.slice(0, width)]);
-    terminal.out(formatTable(["canary", "seeds", "found by"], shown));
+    if (options.json) {
+      const found = rows.map(([name, seeds, reason]) => ({ name, seeds, reason }));
+      terminal.out(formatJson(found));
+    } else {
+      const width = 100;
+      const shown = rows.map(([name, seeds, reason]) => [name!, seeds!, reason!.slice(0, width)]);
+      terminal.out(formatTable(["canary", "seeds", "found by"], shown));
+    }
     return missed === 0 ? 0 : 1;
   }
 }
+
+/** How the implementations are called on the command line. */
+export const checksumNames = { native: "addon", portable: "typescript" } as const;

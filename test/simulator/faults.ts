@@ -30,7 +30,7 @@ export interface FaultsOwner {
   readonly network: Network;
   readonly sockets: Sockets | null;
   readonly trace: Trace;
-  readonly counts: Counts;
+  readonly faultCounts: Counts;
   readonly places: readonly Place[];
   readonly replicaCount: number;
   readonly atlas: Atlas;
@@ -130,8 +130,8 @@ export class Faults {
   }
 
   private happened(name: string, place: Place | null, detail: () => string, a = 0, b = 0): void {
-    const { counts, trace } = this.owner;
-    counts[name] = (counts[name] ?? 0) + 1;
+    const { faultCounts, trace } = this.owner;
+    faultCounts[name] = (faultCounts[name] ?? 0) + 1;
     trace.record(Kind.fault, place?.index ?? 255, a, b);
     if (trace.logging) trace.log(place?.name ?? "-", name, detail());
   }

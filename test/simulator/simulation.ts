@@ -60,7 +60,12 @@ export interface SimulationResult {
   readonly committedOps: number;
   readonly answered: number;
   readonly events: number;
-  readonly counts: Counts;
+  /** Faults by kind, those of single messages apart. */
+  readonly faults: Counts;
+  readonly messageFaults: Counts;
+  /** What replicas did about them, and else. */
+  readonly replicas: Counts;
+  readonly load: Counts;
 }
 
 /** Room for the grid of a simulated disk. Bytes. */
@@ -96,7 +101,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   readonly trace: Trace;
   readonly network: Network;
   readonly sockets: Sockets | null;
-  readonly counts: Counts = {};
+  readonly faultCounts: Counts = {};
   readonly places: Place[] = [];
   readonly atlas: Atlas;
   readonly layout: DataFileLayout;
@@ -110,6 +115,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   private readonly faultRandom: Prng;
   /** Messages that arrived, by command. */
   private readonly delivered = new Float64Array(256);
+  private readonly counts: Counts = {};
   private viewMax = 0;
   /** Per replica: what had been committed when its disk was lost. */
   private readonly lostAt: number[] = [];
@@ -246,28 +252,26 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
         "replies asked for": delivered[Command.getReply]!,
       });
     }
-    addCounts(this.counts, {
+    const messageFaults: Counts = {
       "messages lost": counters.lost,
       "messages doubled": counters.duplicated,
       "messages damaged": counters.corrupted,
-    });
+    };
     if (this.sockets !== null) {
       const { connections, resets, refused, damaged } = this.sockets.counters;
-      addCounts(this.counts, {
-        "connections made": connections,
-        "connections reset": resets,
-        "connections refused": refused,
-        "segments damaged": damaged,
-      });
+      addCounts(messageFaults, { "connections reset": resets, "segments damaged": damaged });
+      addCounts(this.counts, { "connections made": connections, "connections refused": refused });
     }
-    addCounts(this.counts, this.load.figures);
     return {
       digest: this.trace.digest(),
       simulatedUs: this.queue.nowUs,
       committedOps: this.committedMax,
       answered: this.load.answered,
       events: this.queue.ran,
-      counts: this.counts,
+      faults: this.faultCounts,
+      messageFaults,
+      replicas: this.counts,
+      load: this.load.figures,
     };
   }
 

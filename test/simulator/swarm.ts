@@ -82,6 +82,8 @@ export interface SwarmOverrides {
   /** No faults at all. */
   readonly calm?: boolean;
   readonly streams?: boolean;
+  /** Of all replicas. */
+  readonly checksum?: ChecksumImplementation;
   /** Kinds that are left out, by the names of `faultNames`; everything else is drawn as ever. */
   readonly without?: readonly string[];
 }
@@ -150,7 +152,8 @@ export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
   const load = drawLoad(random, clientsMax);
   const replicas: ReplicaOptions[] = [];
   for (let index = 0; index < replicaCount + standbys; index += 1) {
-    replicas.push(drawReplica(stream(seed, Stream.swarm, index + 1), load.eventsMax));
+    const drawn = drawReplica(stream(seed, Stream.swarm, index + 1), load.eventsMax);
+    replicas.push({ ...drawn, checksum: overrides.checksum ?? drawn.checksum });
   }
   return {
     replicaCount,

@@ -9,7 +9,7 @@ import { replicasMax } from "../../core/limits.ts";
 import { defineCommand, type Terminal } from "../command.ts";
 import { CommandError } from "../command-error.ts";
 import { nearest } from "../nearest.ts";
-import { flag, integer, text, u128 } from "../options.ts";
+import { choice, flag, integer, text, u128 } from "../options.ts";
 import { projectRoot, userPath } from "../paths.ts";
 
 /** What is used here of test/simulator/driver.ts. */
@@ -22,6 +22,8 @@ interface Simulator {
 const driver = join(projectRoot, "build", "simulator", "test", "simulator", "driver.js");
 
 const seedMax = 2n ** 64n - 1n;
+
+const checksums = { addon: "native", typescript: "portable" } as const;
 
 const options = {
   seed: u128({ help: "Run this seed alone" }),
@@ -44,6 +46,15 @@ const options = {
   }),
   canaries: flag("See that every deliberate mistake, or that of --canary, is found"),
   twice: flag("Run every seed twice and compare the digests"),
+  checksum: choice(["addon", "typescript"], {
+    help: "Checksums of all replicas; the digests are the same",
+    defaultText: "each seed draws",
+  }),
+  json: flag("Print the summary as JSON"),
+  "add-to": text({
+    help: "Add the summary to the one in this file, which is made if it is not there",
+    placeholder: "PATH",
+  }),
   log: flag("With --seed: one line per event"),
   trace: text({
     help: "With --seed: write the events to this file as MessagePack",
@@ -100,6 +111,9 @@ export const simulateCommand = defineCommand({
         canary: values.canary,
         canaries: values.canaries,
         twice: values.twice,
+        checksum: values.checksum === undefined ? undefined : checksums[values.checksum],
+        json: values.json,
+        addTo: values["add-to"] === undefined ? undefined : userPath(values["add-to"]),
         log: values.log,
         trace: values.trace === undefined ? undefined : userPath(values.trace),
         command: "npm run --silent pacioli -- simulate",
