@@ -58,6 +58,12 @@ export class FaultCluster {
     return [...peers, ...this.clientLinks];
   }
 
+  peerLinksOf(replica: number): readonly FaultyLink[] {
+    return this.peerLinks.flatMap((row, from) =>
+      row.filter((link, to) => link !== null && (from === replica || to === replica)),
+    ) as FaultyLink[];
+  }
+
   /** Of a replica: replicas below it dial it, so their entries are only there to be distinct. */
   private addresses(replica: number): string {
     return this.ports

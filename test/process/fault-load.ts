@@ -43,6 +43,7 @@ const markerIdMin = 1n << 96n;
 /** A lookup asks for so many of the last transfers that were acknowledged. */
 const lookupMax = 30;
 const callLimitMs = 180_000;
+const slowPauseMs = 1000;
 
 export class FaultLoad {
   readonly counts: LoadCounts = {
@@ -53,6 +54,8 @@ export class FaultLoad {
     lookups: 0,
     longestSilenceMs: 0,
   };
+  /** Clients take their time. */
+  slow = false;
   private markers = 0n;
   private lastAnswerMs = 0;
 
@@ -68,6 +71,10 @@ export class FaultLoad {
     this.lastAnswerMs = performance.now();
   }
 
+  private rest(): Promise<void> {
+    return pause(this.slow ? slowPauseMs : this.pauseMs);
+  }
+
   private answered(): void {
     const now = performance.now();
     const silenceMs = now - this.lastAnswerMs;
@@ -80,7 +87,7 @@ export class FaultLoad {
     while (!phase.stop) {
       const { operation, body } = this.workload.next();
       await this.request(session, operation, body);
-      await pause(this.pauseMs);
+      await this.rest();
     }
   }
 
@@ -119,7 +126,7 @@ export class FaultLoad {
       } else await this.officialLookup(client, acknowledged);
       this.answered();
       this.counts.official += 1;
-      await pause(this.pauseMs);
+      await this.rest();
     }
   }
 

@@ -46,8 +46,8 @@ export interface FaultSummary extends LoadCounts {
 }
 
 const catchUpLimitMs = 90_000;
-/** A replica that has not caught up by then gets a sound network. */
-const calmAfterMs = 10_000;
+/** A replica that has not caught up by then gets a sound network, and less load to run after. */
+const calmAfterMs = 6_000;
 const rotKinds: readonly RotKind[] = ["prepares", "headers", "replies", "blocks", "superblock"];
 
 class FaultRun {
@@ -110,6 +110,7 @@ class FaultRun {
     }, this.options.roundMs);
     try {
       await Promise.all([
+        this.watch(phase),
         ...clients,
         Promise.all(failing).then(() => {
           this.cluster.heal();
@@ -126,6 +127,14 @@ class FaultRun {
     this.counts.rounds += 1;
   }
 
+  /** A replica that ends by itself is a failure, however well the others go on. */
+  private async watch(phase: { readonly stop: boolean }): Promise<void> {
+    while (!phase.stop) {
+      this.cluster.assertAlive();
+      await pause(100);
+    }
+  }
+
   // Links.
 
   private async failLinks(task: number): Promise<void> {
@@ -134,8 +143,25 @@ class FaultRun {
     while (!this.over) {
       await pause(random.range(50, 1200));
       if (this.calm || this.over) continue;
-      await this.failLink(links[random.below(links.length)]!, random);
+      if (random.chance(0.15)) await this.cutOff(random.chance(0.7) ? this.primary : 0, random);
+      else await this.failLink(links[random.below(links.length)]!, random);
     }
+  }
+
+  /** Clients still reach the replica, and it no other one, or none of them it. */
+  private async cutOff(replica: number, random: Prng): Promise<void> {
+    this.count("cut off", `replica ${replica}`);
+    const links = this.cluster.peerLinksOf(replica);
+    const ways = random.chance(0.7) ? [Way.forth, Way.back] : [random.below(2) as Way];
+    for (const link of links) for (const way of ways) link.set(way, { held: true });
+    await pause(random.range(500, 4000));
+    // What it has sent meanwhile may never arrive.
+    const lost = random.chance(0.5);
+    for (const link of links) {
+      if (lost) link.reset();
+      for (const way of ways) link.set(way, { held: false });
+    }
+    this.note(`lifted, replica ${replica}`);
   }
 
   private async failLink(link: FaultyLink, random: Prng): Promise<void> {
@@ -290,6 +316,8 @@ class FaultRun {
     const { operation, body } = this.load.markerRequest();
     const calm = setTimeout(() => {
       this.calm = true;
+      this.load.slow = true;
+      this.note(`calm, for replica ${replica}`);
     }, calmAfterMs);
     try {
       const message = await this.load.request(this.probe, operation, body);
@@ -303,6 +331,7 @@ class FaultRun {
     } finally {
       clearTimeout(calm);
       this.calm = false;
+      this.load.slow = false;
     }
     const tookMs = Math.round(performance.now() - began);
     this.note(`caught up in ${tookMs} ms, replica ${replica}`);

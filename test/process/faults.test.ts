@@ -19,7 +19,7 @@ const short = {
   roundMs: 6_000,
   sessions: 3,
   officialClients: 1,
-  pauseMs: 60,
+  pauseMs: 80,
   lazyRot: false,
 };
 const long = {
