@@ -67,7 +67,7 @@ export const developmentCommand = defineCommand({
     "npm start",
     "npm start -- --port=3002",
     "npm start -- --replicas=3",
-    "pacioli development --file=/tmp/try.pacioli",
+    "pacioli development --file=try.pacioli",
   ],
   async run(values, _positionals, terminal, parsed) {
     if (values.addresses !== undefined && parsed.given.has("port")) {
