@@ -343,7 +343,8 @@ function fileError(path: string, code: string): DataFileError {
     case "ENOTDIR":
       return make(
         DataFileErrorCode.missing,
-        `'${path}' does not exist; check the path, or make the file with 'pacioli format'.`,
+        `'${path}' does not exist; check the path, or make the file: with 'pacioli format' for a new ` +
+          "cluster, with 'pacioli recover' in the place of one that a cluster has lost.",
       );
     case "EEXIST":
       return make(
