@@ -18,7 +18,6 @@ import type { MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import { type ClientReplies, ReplyRead } from "../wal/client-replies.ts";
-import { headerOp, headerWords } from "../wal/headers.ts";
 import type { Journal } from "../wal/journal.ts";
 import type { Recovery } from "../wal/journal-recovery.ts";
 import type { Superblock } from "../wal/superblock.ts";
@@ -26,6 +25,7 @@ import { frame } from "../wire/header.ts";
 import type { BlockRepair } from "./block-repair.ts";
 import { type Checkpointer, TrailerIndex } from "./checkpointer.ts";
 import type { ClientSessions } from "./client-sessions.ts";
+import { layViewOver } from "./recovered-log.ts";
 import type { Replica } from "./replica.ts";
 
 export interface ReplicaParts {
@@ -207,24 +207,4 @@ class Opening {
     }
     return false;
   }
-}
-
-/**
- * Lays what the superblock remembers of the last view change over the recovered journal. In the log
- * view's log everything above the recorded head was prepared in that view: older prepares there were
- * cut off by the view change. The recorded headers are the log's, whatever lies in their slots, and all
- * of them fit: no log is taken over that the journal has no room for.
- * @returns The head.
- */
-function layViewOver(journal: Journal, superblock: Superblock): number {
-  const { viewHeaders, viewHeaderCount, logView } = superblock;
-  if (viewHeaderCount > 0) {
-    journal.removeStale(headerOp(viewHeaders, 0), logView);
-    for (let index = 0; index < viewHeaderCount; index += 1) {
-      const at = index * headerWords;
-      const op = headerOp(viewHeaders, at);
-      if (op > journal.checkpointed) journal.installHeader(viewHeaders, at);
-    }
-  }
-  return journal.opHighest;
 }

@@ -302,6 +302,13 @@ export class Journal {
     }
   }
 
+  /** Forgets the header of this op unless it was prepared in `view`. */
+  removeUnlessOf(op: number, view: number): void {
+    const slot = op % this.slotCount;
+    if (this.ops[slot] !== op) return;
+    if (headerView(this.headers, slot * headerWords) !== view) this.ops[slot] = noOp;
+  }
+
   /** The highest op of which a header is known; at least the checkpoint's. */
   get opHighest(): number {
     let highest = this.checkpointOp;

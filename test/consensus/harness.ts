@@ -60,11 +60,13 @@ export class Log {
     return this.prepares.length;
   }
 
-  extend(count: number, view: number, salt = 1): this {
+  /** @param commit - What the prepares say is committed, at most. */
+  extend(count: number, view: number, salt = 1, commit = Number.MAX_SAFE_INTEGER): this {
     for (let left = count; left > 0; left -= 1) {
       const op = this.head + 1;
       const buffer = memoryBuffer(4096);
-      makePrepare(buffer, op, view, Math.max(0, op - 2), this.parent, 0, salt, format.cluster);
+      const known = Math.min(Math.max(0, op - 2), commit);
+      makePrepare(buffer, op, view, known, this.parent, 0, salt, format.cluster);
       // Two prepares of the same op and view differ by their time alone.
       buffer.words[prepareHeader.word.timestamp] = salt;
       sealMessage(buffer.bytes, 0, headerSize);
