@@ -121,6 +121,9 @@ export class ClientRequests implements RequestContext {
   }
 
   private readonly takeKept = (request: Message): void => {
+    // A prepare is made in place. What is still being sent, to the primary before, must not change; its
+    // client asks again.
+    if (request.references > 1) return;
     if (judgeRequest(request, this) === Verdict.accept) this.options.primary.accept(request);
   };
 

@@ -22,6 +22,7 @@ import { headerMessageSize } from "../wal/headers.ts";
 import { PrepareRead } from "../wal/journal.ts";
 import { frame, prepareHeader } from "../wire/header.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import { divergedText } from "./diverged.ts";
 import type { Executor } from "./executor.ts";
 import type { HeaderChain } from "./header-chain.ts";
 import type { PrepareCache } from "./prepare-cache.ts";
@@ -174,10 +175,7 @@ export class Execution {
   }
 
   private diverged(op: number, what: string): void {
-    this.options.onFatal(
-      `op ${op} ${what}: this replica has diverged from its cluster; keep its data file for analysis ` +
-        "and rebuild the replica with `pacioli recover`.",
-    );
+    this.options.onFatal(divergedText(`op ${op} ${what}`));
   }
 
   private readonly onOpExecuted = (): void => {

@@ -12,6 +12,7 @@ import type { Message } from "../io/message-pool.ts";
 import { frame, prepareHeader } from "../wire/header.ts";
 import { commitHeader } from "../wire/replica-headers.ts";
 import type { Backup } from "./backup.ts";
+import { divergedText } from "./diverged.ts";
 import type { Execution } from "./execution.ts";
 import type { LogRepair } from "./log-repair.ts";
 import { type ReplicaState, Status } from "./replica-state.ts";
@@ -106,7 +107,8 @@ export class Following {
     if (view < state.view || state.isPrimary) return;
     if (message.bytes[frame.at.replica] !== state.primaryOf(view)) return;
     if (state.status !== Status.normal) {
-      // The view has begun, and its log did not arrive.
+      // The view has begun, and its log did not arrive; or its primary is about to begin it.
+      viewChange.hearProgress();
       if (state.logView < view) viewChange.questions.askPrimary();
       return;
     }
@@ -114,10 +116,7 @@ export class Following {
     const commit = u64ReadNumber(words, commitHeader.word.commit);
     const same = u128Equal(words, commitHeader.word.commitChecksum, state.executedChecksum, 0);
     if (commit === state.commitMin && !same) {
-      this.options.onFatal(
-        `op ${commit} is another one here than at the primary: this replica has diverged from its ` +
-          "cluster; keep its data file for analysis and rebuild the replica with `pacioli recover`.",
-      );
+      this.options.onFatal(divergedText(`op ${commit} is another one here than at the primary`));
       return;
     }
     state.learnCommit(commit);

@@ -70,7 +70,9 @@ export class PeerPort {
     const message = this.pool.get(headerSize);
     if (message === null) return;
     const { cluster, replica, superblock } = this.state;
-    writePong(message.bytes, message.words, cluster, superblock.view, replica, ping.words, wall);
+    // Who replaces a lost file wants to know of every view that others may hold votes of that one for.
+    const view = Math.max(this.state.view, superblock.view);
+    writePong(message.bytes, message.words, cluster, view, replica, ping.words, wall);
     this.send(to, message);
   }
 
@@ -153,11 +155,21 @@ export class PeerPort {
     message.words.set(headers.subarray(0, count * headerWords), at);
   }
 
-  getView(to: number, nonce: Uint32Array): void {
+  /** @param view - The lowest that is of use. */
+  getView(to: number, nonce: Uint32Array, view = this.state.view): void {
+    this.askForView(to, nonce, view, false);
+  }
+
+  /** Asks for a newer checkpoint, to open with. */
+  getCheckpoint(to: number, nonce: Uint32Array): void {
+    this.askForView(to, nonce, 0, true);
+  }
+
+  private askForView(to: number, nonce: Uint32Array, view: number, opening: boolean): void {
     const message = this.pool.get(headerSize);
     if (message === null) return;
-    const { cluster, view, replica } = this.state;
-    writeGetView(message.bytes, message.words, cluster, view, replica, nonce);
+    const { cluster, replica } = this.state;
+    writeGetView(message.bytes, message.words, cluster, view, replica, nonce, opening);
     this.send(to, message);
   }
 

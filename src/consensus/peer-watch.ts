@@ -15,6 +15,7 @@ import { Command, frame } from "../wire/header.ts";
 import { pingHeader, pongHeader } from "../wire/replica-headers.ts";
 import { PingFields } from "../wire/replica-messages.ts";
 import type { ClusterClock } from "./cluster-clock.ts";
+import { divergedText } from "./diverged.ts";
 import type { PeerPort } from "./peer-port.ts";
 import type { ReplicaState } from "./replica-state.ts";
 
@@ -27,6 +28,8 @@ export interface PeerWatchOptions {
   readonly peers: PeerPort;
   readonly clock: ClusterClock;
   readonly time: Time;
+  /** A peer has lost its file: what it has said of its log and of views does not hold any more. */
+  readonly onVoteless: (replica: number) => void;
   /** Checksum of the root prepare: everything that replicas must have been formatted with alike. */
   readonly formatId: Uint32Array;
   readonly log: (text: string) => void;
@@ -51,6 +54,9 @@ export class PeerWatch {
   /** Durable view of each peer, as it said since this replica was opened; −1: nothing heard. */
   private readonly views: Float64Array;
   private readonly openedAt = new Uint32Array(2);
+  private heardCount = 0;
+  /** The highest view that a lost file, which this one replaces, can have left for; −1: not known yet. */
+  private lostView = -1;
 
   constructor(options: PeerWatchOptions) {
     this.options = options;
@@ -66,12 +72,21 @@ export class PeerWatch {
     return (this.known & (1 << replica)) === 0 || this.divergedAt[replica] !== -1;
   }
 
+  /** Its checkpoint was another one: what it sends, or is the author of, is not of this cluster's history. */
+  hasOtherHistory(replica: number): boolean {
+    return replica < this.divergedAt.length && this.divergedAt[replica] !== -1;
+  }
+
   onPing(message: Message): void {
     const from = message.bytes[frame.at.replica]!;
     if (!this.belongs(message, from)) return;
     if (this.hasDiverged(message, from)) return;
-    if (message.bytes[pingHeader.at.voteless] === 1) this.voteless |= 1 << from;
-    else this.voteless &= ~(1 << from);
+    if (message.bytes[pingHeader.at.voteless] === 1) {
+      this.voteless |= 1 << from;
+      this.options.onVoteless(from);
+    } else {
+      this.voteless &= ~(1 << from);
+    }
     this.options.time.wallNs(this.wall, 0);
     this.options.peers.pong(message, from, this.wall);
   }
@@ -100,7 +115,7 @@ export class PeerWatch {
       if (divergedAt[replica] !== -1) differing += 1;
     }
     if (2 * differing >= replicaCount) {
-      this.options.onFatal(`${what}: replicas have diverged; keep their data files for analysis.`);
+      this.options.onFatal(divergedText(what));
     }
     return true;
   }
@@ -151,18 +166,50 @@ export class PeerWatch {
     return alone ? 1 : quorums.viewChange;
   }
 
+  /** True for a replica that has lost its file and was not rebuilt yet, by its last ping. */
+  isVoteless(replica: number): boolean {
+    return (this.voteless & (1 << replica)) !== 0;
+  }
+
   /**
-   * True when so many peers have been heard since this replica was opened that one of them knows of
-   * every view that this replica can have taken part in before, and none knows of one after `view`.
+   * For a replica that replaces a lost file: whether the log of `view` has everything that the lost one
+   * acknowledged, and no view that it may have joined can still begin by what others heard from it then.
+   *
+   * It had left for a view w only with others that wanted to leave w − 1, or that were in w. Of any
+   * n − V + 1 others one knows of w − 1; so those who have not lost their own files have to be so many. If
+   * all others are heard, somebody who still holds what the lost one said in w is among them, and says so.
+   * Otherwise only a view above w will do: whoever took part in that takes part in w no more.
    */
   nothingAfter(view: number): boolean {
+    const highest = this.highestHeard();
+    if (highest === -1) return false;
+    const all = this.heardCount === this.state.replicaCount - 1;
+    return view >= highest && (all || view > this.lostView);
+  }
+
+  /** A view that would do for `nothingAfter` if it began, with a primary that is there; −1: not known yet. */
+  get viewToAskFor(): number {
+    if (this.highestHeard() === -1) return -1;
+    const { state } = this;
+    let view = this.lostView + 1;
+    while (this.views[state.primaryOf(view)] === -1) view += 1;
+    return view;
+  }
+
+  /** The highest view that others know, or −1 while too few of them have been heard. */
+  private highestHeard(): number {
     const { replicaCount, quorums } = this.state;
-    let heard = 0;
+    let highest = -1;
+    this.heardCount = 0;
     for (let replica = 0; replica < replicaCount; replica += 1) {
-      if (this.views[replica]! > view) return false;
-      if (this.views[replica]! >= 0) heard += 1;
+      if (this.views[replica] === -1 || this.isVoteless(replica)) continue;
+      this.heardCount += 1;
+      highest = Math.max(highest, this.views[replica]!);
     }
-    return heard >= replicaCount - quorums.viewChange + 1;
+    if (this.heardCount < replicaCount - quorums.viewChange + 1) return -1;
+    // Views that are heard later began after the file was lost.
+    if (this.lostView === -1) this.lostView = highest + 1;
+    return highest;
   }
 
   /**

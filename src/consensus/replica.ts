@@ -130,6 +130,7 @@ export class Replica extends ReplicaState {
       syncTo: (view) => this.stateSync.begin(view),
       quorum: () => this.watch.viewChangeQuorum,
       nothingAfter: (view) => this.watch.nothingAfter(view),
+      viewToAskFor: () => this.watch.viewToAskFor,
       log: options.log,
       onFatal,
     });
@@ -176,6 +177,7 @@ export class Replica extends ReplicaState {
       peers,
       clock: this.clock,
       time: options.time,
+      onVoteless: (replica) => this.viewChange.forget(replica),
       formatId: options.formatId,
       log: options.log,
       onFatal,
@@ -349,7 +351,7 @@ export class Replica extends ReplicaState {
         this.watch.onPong(message);
         return;
       case Command.prepare:
-        this.following.onPrepare(message);
+        if (!this.watch.hasOtherHistory(from)) this.following.onPrepare(message);
         return;
       case Command.prepareOk:
         if (this.isNormalPrimary) this.primary.onPrepareOk(message);
@@ -359,10 +361,10 @@ export class Replica extends ReplicaState {
         this.following.onCommit(message);
         return;
       case Command.exitView:
-        this.viewChange.onExitView(message);
+        if (!this.watch.isVoteless(from)) this.viewChange.onExitView(message);
         return;
       case Command.joinView:
-        this.viewChange.onJoinView(message);
+        if (!this.watch.isVoteless(from)) this.viewChange.onJoinView(message);
         return;
       case Command.view:
         this.viewChange.onView(message);

@@ -13,7 +13,9 @@
 import { checkpointStateSize, headerSize, viewHeadersMax } from "../core/limits.ts";
 import { u64ReadNumber } from "../core/u128.ts";
 import type { Message } from "../io/message-pool.ts";
+import { rootIsSound } from "../storage/manifest.ts";
 import { checkpointStateFault, checkpointStateOp } from "../wal/checkpoint-state.ts";
+import { checkpointLayout, storageRootWords } from "../wal/superblock-layout.ts";
 import { frame } from "../wire/header.ts";
 import { viewHeader } from "../wire/replica-headers.ts";
 import { viewBodyHeaderAt } from "../wire/replica-messages.ts";
@@ -22,6 +24,7 @@ import { type ReplicaState, Status } from "./replica-state.ts";
 const headerWords = headerSize / 4;
 /** Where the checkpoint state lies in a `view`: at the start of its body. */
 const stateWord = headerWords;
+const rootWord = stateWord + checkpointLayout.word.storageRoot;
 
 /** Ticks without an executed op, while more are known to be committed: 5 s. */
 const stuckTicks = 500;
@@ -79,41 +82,80 @@ export class StateSync {
   }
 
   /**
-   * While the replica opens: what it misses of its own checkpoint nobody has any more, perhaps. The
-   * `view` may come from a backup: a checkpoint is of committed ops, and a backup's log of the view
-   * is as good a beginning as any; it holds all that was prepared before that view.
+   * While the replica opens: what it misses of its own checkpoint nobody has any more, perhaps. A newer
+   * checkpoint may come from anybody, since it is of committed ops; of log and view the own superblock
+   * goes on to tell. Ops above the own head were not acknowledged here, those above the checkpoint
+   * stay in the journal.
    * @returns true when the move to the checkpoint of this `view` has begun.
    */
   beginOpening(view: Message): boolean {
+    const { state } = this;
     const { words } = view;
-    if (words[frame.word.view]! < this.state.superblock.view) return false;
-    return this.move(view, u64ReadNumber(words, viewHeader.word.checkpointOp));
+    const checkpointOp = u64ReadNumber(words, viewHeader.word.checkpointOp);
+    if (words[viewHeader.word.checkpointOnly] !== 1) return false;
+    if (!this.accepts(view, checkpointOp)) return false;
+    this.checkpoint.set(words.subarray(stateWord, viewBodyHeaderAt(0)));
+    this.leave(checkpointOp, () => {
+      const { superblock } = state;
+      const { view: durable, logView, viewHeaders, viewHeaderCount: count } = superblock;
+      const commitMax = Math.max(superblock.commitMax, checkpointOp);
+      const { onMoved } = this.options;
+      superblock.updateSync(
+        this.checkpoint,
+        0,
+        durable,
+        logView,
+        commitMax,
+        viewHeaders,
+        count,
+        onMoved,
+      );
+    });
+    return true;
+  }
+
+  private accepts(view: Message, checkpointOp: number): boolean {
+    const { superblock } = this.state;
+    if (checkpointOp <= superblock.checkpointOp) return false;
+    if (checkpointStateOp(view.words, stateWord) !== checkpointOp) return false;
+    // Once the superblock has moved there, what cannot be read keeps the replica from opening for good.
+    const root = view.words.subarray(rootWord, rootWord + storageRootWords);
+    if (!rootIsSound(root)) return false;
+    return checkpointStateFault(view, stateWord * 4, superblock.formatOptions) === null;
+  }
+
+  /**
+   * Does nothing more, and lets what is being written end.
+   * @param move - Moves the superblock. Not called if its own checkpoint has become as new meanwhile:
+   *   opened from there, the replica asks again.
+   */
+  private leave(checkpointOp: number, move: () => void): void {
+    const { state } = this;
+    this.options.log(`moving to the cluster's checkpoint ${checkpointOp}`);
+    state.status = Status.stopped;
+    this.options.quiesce(() => {
+      if (state.superblock.checkpointOp >= checkpointOp) this.options.onMoved();
+      else move();
+    });
   }
 
   private move(view: Message, checkpointOp: number): boolean {
     const { state } = this;
     const { words } = view;
-    const format = state.superblock.formatOptions;
-    if (checkpointOp <= state.superblock.checkpointOp) return false;
-    if (u64ReadNumber(words, viewHeader.word.op) > checkpointOp + format.slotCount) return false;
-    if (checkpointStateOp(words, stateWord) !== checkpointOp) return false;
-    if (checkpointStateFault(view, stateWord * 4, format) !== null) return false;
-    this.options.log(`moving to the cluster's checkpoint ${checkpointOp}`);
-    state.status = Status.stopped;
+    const { slotCount } = state.superblock.formatOptions;
+    if (u64ReadNumber(words, viewHeader.word.op) > checkpointOp + slotCount) return false;
+    if (!this.accepts(view, checkpointOp)) return false;
     const bodyAt = viewBodyHeaderAt(0);
     const count = (words[frame.word.size]! / 4 - bodyAt) / headerWords;
     const newView = words[frame.word.view]!;
     const commitMax = u64ReadNumber(words, viewHeader.word.commitMax);
     this.checkpoint.set(words.subarray(stateWord, bodyAt));
     this.headers.set(words.subarray(bodyAt, bodyAt + count * headerWords));
-    this.options.quiesce(() => {
-      const { superblock } = state;
+    this.leave(checkpointOp, () => {
       const { checkpoint, headers } = this;
       const { onMoved } = this.options;
-      // The own checkpoint may have become durable meanwhile. Opened from there, the replica asks again.
-      if (superblock.checkpointOp >= checkpointOp) onMoved();
-      else
-        superblock.updateSync(checkpoint, 0, newView, newView, commitMax, headers, count, onMoved);
+      const { superblock } = state;
+      superblock.updateSync(checkpoint, 0, newView, newView, commitMax, headers, count, onMoved);
     });
     return true;
   }

@@ -31,6 +31,7 @@ import {
   viewBodyHeaderAt,
   writeBlankHeader,
 } from "../wire/replica-messages.ts";
+import { divergedText } from "./diverged.ts";
 import type { HeaderChain } from "./header-chain.ts";
 import { LogDecision, LogEnd, NewLog } from "./new-log.ts";
 import type { PeerPort } from "./peer-port.ts";
@@ -58,8 +59,9 @@ export interface ViewChangeOptions {
   readonly syncTo: (view: Message) => boolean;
   /** See `PeerWatch.viewChangeQuorum`. */
   readonly quorum: () => number;
-  /** See `PeerWatch.nothingAfter`. */
+  /** See `PeerWatch`. */
   readonly nothingAfter: (view: number) => boolean;
+  readonly viewToAskFor: () => number;
   readonly log: (text: string) => void;
   readonly onFatal: (text: string) => void;
 }
@@ -82,6 +84,8 @@ export class ViewChange {
   private readonly exitTimer: Timer;
   private readonly joinTimer: Timer;
   private readonly statusTimer: Timer;
+  private readonly progressTimer: Timer;
+  private doneThen = -1;
   /** Votes of others are forgotten now and then: they are repeated while they are meant. */
   private readonly forgetTimer: Timer;
   /** What a lost file acknowledged is at most this op; −1 until a primary has told. */
@@ -94,10 +98,12 @@ export class ViewChange {
     for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
       this.ends.push(new LogEnd());
     }
-    this.questions = new ViewQuestions(options.state, options.peers, prng, options.nothingAfter);
+    this.questions = new ViewQuestions(options);
     this.exitTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
     this.joinTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
     this.statusTimer = new Timer({ ticks: 200, jitterPercent: 30 }, prng);
+    this.progressTimer = new Timer({ ticks: 20 });
+    this.progressTimer.start();
     this.forgetTimer = new Timer({ ticks: 500 });
     this.forgetTimer.start();
   }
@@ -134,6 +140,13 @@ export class ViewChange {
     if (view > state.view) this.enter(view);
     this.exitVotes |= 1 << from;
     this.countVotes();
+  }
+
+  /** A peer has lost its file: its vote and its log are void. */
+  forget(replica: number): void {
+    this.exitVotes &= ~(1 << replica);
+    const end = this.ends[replica];
+    if (end !== undefined) end.known = false;
   }
 
   private countVotes(): void {
@@ -211,6 +224,24 @@ export class ViewChange {
     this.statusTimer.stop();
     this.joinTimer.stop();
     this.options.onBackupNormal();
+  }
+
+  /**
+   * The new primary repairs and executes before it begins, which may take long. While it gets on, nobody
+   * shall want another view.
+   */
+  private tellProgress(): void {
+    const { state } = this;
+    const done = state.commitMin + state.journal.prepareWrites;
+    if (done === this.doneThen) return;
+    this.doneThen = done;
+    this.statusTimer.reset();
+    this.options.peers.commit();
+  }
+
+  /** The primary of the present view gets on with what it has to do before the view begins. */
+  hearProgress(): void {
+    this.statusTimer.reset();
   }
 
   /** The new primary has repaired and executed its log: tells the others. */
@@ -329,10 +360,9 @@ export class ViewChange {
     if (known < this.options.quorum()) return;
     if (this.newLog.decide(this.ends, state.quorums.nack) !== LogDecision.decided) return;
     if (this.newLog.op < state.commitMin) {
-      this.options.onFatal(
-        `the cluster's log ends at op ${this.newLog.op}, but op ${state.commitMin} was executed here: ` +
-          "this replica has diverged; keep its data file for analysis and rebuild it.",
-      );
+      const ends = `the cluster's log ends at op ${this.newLog.op}`;
+      const executed = `but op ${state.commitMin} was executed here`;
+      this.options.onFatal(divergedText(`${ends}, ${executed}`));
       return;
     }
     if (this.lags()) {
@@ -380,9 +410,10 @@ export class ViewChange {
   // ── `view` ───────────────────────────────────────────────────────────────────────────────────
 
   /** @param nonce - Of the request that is answered, or null. */
-  private sendView(to: number, nonce: Uint32Array | null): void {
+  private sendView(to: number, nonce: Uint32Array | null, checkpointOnly = false): void {
     const { state } = this;
     const fields = this.viewFields;
+    fields.checkpointOnly = checkpointOnly;
     if (nonce === null) fields.nonce.fill(0);
     else fields.nonce.set(nonce);
     fields.op = state.op;
@@ -399,19 +430,36 @@ export class ViewChange {
 
   onGetView(message: Message): void {
     const { state } = this;
-    const view = message.words[frame.word.view]!;
-    if (state.status !== Status.normal || view > state.view) return;
-    // One that cannot open asks for a checkpoint (it knows no view yet): any replica's will do.
-    if (!state.isPrimary && view !== 0) return;
+    const { words } = message;
+    const view = words[frame.word.view]!;
+    if (view > state.view) {
+      this.followAsker(message, view);
+      return;
+    }
+    // A checkpoint is of committed ops: anybody's will do, in whatever status.
+    const checkpointOnly = words[getViewHeader.word.opening] === 1;
+    if (!checkpointOnly && !state.isNormalPrimary) return;
     const from = message.bytes[frame.at.replica]!;
     const at = getViewHeader.word.nonce;
-    this.sendView(from, message.words.subarray(at, at + 4));
+    this.sendView(from, words.subarray(at, at + 4), checkpointOnly);
+  }
+
+  /**
+   * The sender can take part in no view before this one (it was there, or replaces a file that may have
+   * been): a replica that has its log goes there with it.
+   */
+  private followAsker(message: Message, view: number): void {
+    const { state } = this;
+    const from = message.bytes[frame.at.replica]!;
+    if (from >= state.replicaCount || state.isStandby) return;
+    if (state.status === Status.normal || state.status === Status.viewChange) this.enter(view);
   }
 
   onView(message: Message): void {
     const { state } = this;
     const { words } = message;
     const view = words[frame.word.view]!;
+    if (words[viewHeader.word.checkpointOnly] === 1) return;
     if (view < state.view || state.primaryOf(view) === state.replica) return;
     if (message.bytes[frame.at.replica] !== state.primaryOf(view)) return;
     if (state.status === Status.recoveringHead && !this.questions.mayTellHead(words, view)) return;
@@ -425,10 +473,9 @@ export class ViewChange {
     const taken = view === state.view && state.logView === view;
     if (taken && state.status !== Status.recoveringHead) return;
     if (op < state.commitMin) {
-      this.options.onFatal(
-        `the log of view ${view} ends at op ${op}, but op ${state.commitMin} was executed here: this ` +
-          "replica has diverged; keep its data file for analysis and rebuild it.",
-      );
+      const ends = `the log of view ${view} ends at op ${op}`;
+      const executed = `but op ${state.commitMin} was executed here`;
+      this.options.onFatal(divergedText(`${ends}, ${executed}`));
       return;
     }
     if (this.options.syncTo(message)) return;
@@ -502,6 +549,7 @@ export class ViewChange {
     if (state.superblock.recovering) this.finishRecovery();
     if (this.forgetTimer.tick()) this.exitVotes &= 1 << state.replica;
     if (state.status !== Status.viewChange) return;
+    if (this.logChosen && this.progressTimer.tick()) this.tellProgress();
     if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();
     if (this.statusTimer.tick()) this.vote();
   }

@@ -15,18 +15,35 @@ import { Timer } from "./timers.ts";
 /** Between requests for the log of a newer view, however many messages of it are seen. */
 const noticeTicks = 5;
 
+/**
+ * Having waited so long for all others, a file that replaces a lost one asks them for a new view: 10 s.
+ * The next one will do in which that file cannot have taken part.
+ */
+const patienceTicks = 1000;
+
+export interface ViewQuestionsOptions {
+  readonly state: ReplicaState;
+  readonly peers: PeerPort;
+  readonly prng: Prng;
+  /** See `PeerWatch`. */
+  readonly nothingAfter: (view: number) => boolean;
+  readonly viewToAskFor: () => number;
+}
+
 export class ViewQuestions {
   private readonly nonce = new Uint32Array(4);
   private readonly headTimer: Timer;
   private ticksToNotice = 0;
 
-  /** @param nothingAfter - See `PeerWatch.nothingAfter`. */
-  constructor(
-    private readonly state: ReplicaState,
-    private readonly peers: PeerPort,
-    prng: Prng,
-    private readonly nothingAfter: (view: number) => boolean,
-  ) {
+  private readonly state: ReplicaState;
+  private readonly peers: PeerPort;
+  /** Ticks for which a file that replaces a lost one has waited for a view that it may follow. */
+  private ticksWaited = 0;
+
+  constructor(private readonly options: ViewQuestionsOptions) {
+    this.state = options.state;
+    this.peers = options.peers;
+    const { prng } = options;
     for (let word = 0; word < 4; word += 1) this.nonce[word] = prng.u32();
     this.nonce[0] = this.nonce[0]! | 1;
     this.headTimer = new Timer({ ticks: 50, jitterPercent: 30 }, prng);
@@ -59,8 +76,10 @@ export class ViewQuestions {
 
   private askAll(): void {
     const { state } = this;
+    const patient = this.ticksWaited < patienceTicks;
+    const view = patient ? state.view : Math.max(state.view, this.options.viewToAskFor());
     for (let replica = 0; replica < state.replicaCount; replica += 1) {
-      if (replica !== state.replica) this.peers.getView(replica, this.nonce);
+      if (replica !== state.replica) this.peers.getView(replica, this.nonce, view);
     }
   }
 
@@ -77,19 +96,25 @@ export class ViewQuestions {
   mayTellHead(words: Uint32Array, view: number): boolean {
     const answered = this.isAnswer(words);
     const { superblock } = this.state;
-    if (superblock.recovering) return answered && this.nothingAfter(view);
+    if (superblock.recovering) return answered && this.options.nothingAfter(view);
     return answered || view > superblock.view;
   }
 
-  /** While the replica opens and can not: asks whoever is primary for the cluster's checkpoint. */
+  /** While the replica opens and can not: asks all for a newer checkpoint. */
   tickOpening(): void {
     if (!this.headTimer.running) this.headTimer.start();
-    if (this.headTimer.tick()) this.askAll();
+    if (!this.headTimer.tick()) return;
+    const { state } = this;
+    for (let replica = 0; replica < state.replicaCount; replica += 1) {
+      if (replica !== state.replica) this.peers.getCheckpoint(replica, this.nonce);
+    }
   }
 
   /** Every 10 ms. */
   tick(): void {
     if (this.ticksToNotice > 0) this.ticksToNotice -= 1;
-    if (this.headTimer.tick() && this.state.status === Status.recoveringHead) this.askAll();
+    if (this.state.status !== Status.recoveringHead) return;
+    if (this.state.superblock.recovering) this.ticksWaited += 1;
+    if (this.headTimer.tick()) this.askAll();
   }
 }

@@ -198,6 +198,16 @@ export function decodeRoot(root: Uint32Array): ChainEntry | string {
   return { length: root[5]!, blocks: root[6]!, head: root.slice(7, 7 + refWords) };
 }
 
+/** Bytes of a manifest beyond any that a grid can need: one that a peer names is not believed. */
+const manifestBytesMax = 256 * 1024 * 1024;
+
+/** Whether a root that another replica sent can be used, as far as it shows itself; blocks aside. */
+export function rootIsSound(root: Uint32Array): boolean {
+  const entry = decodeRoot(root);
+  if (typeof entry === "string") return false;
+  return entry.length <= manifestBytesMax && entry.blocks * blockSize <= 2 * manifestBytesMax;
+}
+
 /** The digest as 64 hexadecimal digits: what people compare. */
 export function rootDigest(root: Uint32Array, at: number): string {
   let text = "";

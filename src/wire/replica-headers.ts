@@ -119,7 +119,9 @@ export const viewHeader = defineLayout(
     ["commitMax", 8],
     /** Op of the checkpoint in the body, durable on the sender. */
     ["checkpointOp", 8],
-    ["reserved", 88],
+    /** 1: answers one that can not open; what it says of log and view is nothing to go by. */
+    ["checkpointOnly", 4],
+    ["reserved", 84],
   ],
   128,
 );
@@ -130,7 +132,9 @@ export const getViewHeader = defineLayout(
   128,
   [
     ["nonce", 16],
-    ["reserved", 112],
+    /** 1: the sender can not open its file, and wants a newer checkpoint of anybody's. */
+    ["opening", 4],
+    ["reserved", 108],
   ],
   128,
 );

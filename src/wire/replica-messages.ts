@@ -215,6 +215,7 @@ export class ViewFields {
   op = 0;
   commitMax = 0;
   checkpointOp = 0;
+  checkpointOnly = false;
 }
 
 /** @param headerCount - Headers in the body, after the checkpoint state. */
@@ -235,6 +236,7 @@ export function writeView(
   u64WriteNumber(words, viewHeader.word.op, fields.op);
   u64WriteNumber(words, viewHeader.word.commitMax, fields.commitMax);
   u64WriteNumber(words, viewHeader.word.checkpointOp, fields.checkpointOp);
+  words[viewHeader.word.checkpointOnly] = fields.checkpointOnly ? 1 : 0;
   sealHeader(bytes, words, 0);
 }
 
@@ -246,9 +248,11 @@ export function writeGetView(
   view: number,
   replica: number,
   nonce: Uint32Array,
+  opening: boolean,
 ): void {
   begin(bytes, words, Command.getView, cluster, view, replica, 0);
   u128Copy(words, getViewHeader.word.nonce, nonce, 0);
+  words[getViewHeader.word.opening] = opening ? 1 : 0;
   sealHeader(bytes, words, 0);
 }
 

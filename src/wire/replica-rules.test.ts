@@ -60,8 +60,8 @@ const reserved: readonly (readonly [string, () => Frame, number, number])[] = [
   ["commit", make.commit, 176, 256],
   ["exit_view", make.exitView, 128, 256],
   ["join_view", make.joinView, 172, 256],
-  ["view", make.viewMessage, 168, 256],
-  ["get_view", make.getView, 144, 256],
+  ["view", make.viewMessage, 169, 256],
+  ["get_view", make.getView, 145, 256],
   ["get_headers", make.getHeaders, 144, 256],
   ["headers", make.headers, 128, 256],
   ["get_prepare", make.getPrepare, 152, 256],
@@ -168,11 +168,19 @@ describe("ops", () => {
     expect(changed(make.joinView, joined.checkpointOp, 63)).toBe(false);
     expect(changed(make.joinView, joined.commitMin, 63)).toBe(true);
     expect(changed(make.joinView, joined.commitMin, 64)).toBe(false);
-    // What is known to be committed may lie beyond the own head.
-    expect(changed(make.joinView, joined.commitMax, 1000)).toBe(true);
+    expect(changed(make.joinView, joined.commitMax, 70)).toBe(true);
+    expect(changed(make.joinView, joined.commitMax, 71)).toBe(false);
     expect(changed(make.viewMessage, viewHeader.word.commitMax, 70)).toBe(true);
     expect(changed(make.viewMessage, viewHeader.word.commitMax, 71)).toBe(false);
     expect(changed(make.viewMessage, viewHeader.word.checkpointOp, 69)).toBe(false);
+  });
+
+  test("views stay below 2^31", () => {
+    for (const [, , sample] of make.samples) {
+      const target = sample();
+      target.words[frame.word.view] = 0x8000_0000;
+      expect(holds(target)).toBe(false);
+    }
   });
 
   test("a range begins before it ends", () => {

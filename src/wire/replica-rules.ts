@@ -45,6 +45,8 @@ const opWord = prepareHeader.word.op;
 /** False also for commands that are not between replicas. */
 export function replicaRuleHolds(bytes: Uint8Array, words: Uint32Array, at: number): boolean {
   const command = bytes[at + frame.at.command];
+  // Views count up by one: so high a one is nobody's, and the next one has to fit as well.
+  if (words[(at >>> 2) + frame.word.view]! >= 0x8000_0000) return false;
   if (command === Command.prepare) return prepareRuleHolds(bytes, words, at);
   if (words[(at >>> 2) + frame.word.release] !== 0) return false;
   if (bytes[at + frame.at.replica]! >= replicasMax + standbysMax) return false;
@@ -137,7 +139,7 @@ export function joinViewRuleHolds(bytes: Uint8Array, words: Uint32Array, at: num
   const commitMax = u64ReadNumber(words, word + joinViewHeader.word.commitMax);
   const checkpointOp = u64ReadNumber(words, word + joinViewHeader.word.checkpointOp);
   if (!Number.isSafeInteger(op) || !Number.isSafeInteger(commitMax)) return false;
-  if (checkpointOp > commitMin || commitMin > commitMax || commitMin > op) return false;
+  if (checkpointOp > commitMin || commitMin > commitMax || commitMax > op) return false;
 
   const present = words[word + joinViewHeader.word.present]!;
   const nack = words[word + joinViewHeader.word.nack]!;
@@ -159,7 +161,8 @@ export function viewRuleHolds(bytes: Uint8Array, words: Uint32Array, at: number)
   const word = at >>> 2;
   const count = headersInBody(words, word, checkpointStateSize, viewHeadersMax);
   if (count === 0) return false;
-  if (!zeroWords(words, word + viewHeader.word.reserved, 22)) return false;
+  if (words[word + viewHeader.word.checkpointOnly]! > 1) return false;
+  if (!zeroWords(words, word + viewHeader.word.reserved, 21)) return false;
   const op = u64ReadNumber(words, word + viewHeader.word.op);
   const commitMax = u64ReadNumber(words, word + viewHeader.word.commitMax);
   const checkpointOp = u64ReadNumber(words, word + viewHeader.word.checkpointOp);
@@ -174,7 +177,8 @@ export function getViewRuleHolds(_bytes: Uint8Array, words: Uint32Array, at: num
   const word = at >>> 2;
   if (words[word + frame.word.size] !== headerSize) return false;
   if (u128IsZero(words, word + getViewHeader.word.nonce)) return false;
-  return zeroWords(words, word + getViewHeader.word.reserved, 28);
+  if (words[word + getViewHeader.word.opening]! > 1) return false;
+  return zeroWords(words, word + getViewHeader.word.reserved, 27);
 }
 
 export function getHeadersRuleHolds(_bytes: Uint8Array, words: Uint32Array, at: number): boolean {

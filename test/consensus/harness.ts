@@ -15,7 +15,7 @@ import { ReplicaState, Status } from "../../src/consensus/replica-state.ts";
 import { StateSync } from "../../src/consensus/state-sync.ts";
 import { ViewChange } from "../../src/consensus/view-change.ts";
 import { assert } from "../../src/core/assert.ts";
-import { headerSize, replySlotSize, viewHeadersMax } from "../../src/core/limits.ts";
+import { blockSize, headerSize, replySlotSize, viewHeadersMax } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
 import { u128Copy } from "../../src/core/u128.ts";
 import { type Message, MessagePool } from "../../src/io/message-pool.ts";
@@ -159,6 +159,7 @@ export class OneReplica {
       syncTo: (view) => this.stateSync.begin(view),
       quorum: () => state.quorums.viewChange,
       nothingAfter: () => true,
+      viewToAskFor: () => -1,
       log: (text) => this.said.push(text),
       onFatal: (text) => this.fatal.push(text),
     });
@@ -217,9 +218,16 @@ export class OneReplica {
    * The `view` of `log` up to its head, as the primary of `view` sends it.
    * @param checkpointOp - Of a checkpoint state whose contents do not matter.
    */
-  viewMessage(log: Log, view: number, checkpointOp: number, headers = viewHeadersMax): Message {
+  viewMessage(
+    log: Log,
+    view: number,
+    checkpointOp: number,
+    headers = viewHeadersMax,
+    checkpointOnly = false,
+  ): Message {
     const count = Math.min(headers, log.head);
     const fields = new ViewFields();
+    fields.checkpointOnly = checkpointOnly;
     fields.op = log.head;
     fields.commitMax = Math.max(checkpointOp, log.head - 2);
     fields.checkpointOp = checkpointOp;
@@ -232,6 +240,10 @@ export class OneReplica {
     const state = headerSize / 4;
     if (checkpointOp > 0) words.set(log.header(checkpointOp), state);
     words[state + checkpointLayout.word.op] = checkpointOp;
+    words.set(
+      [0x5453_4350, 1, checkpointOp, 0, blockSize],
+      state + checkpointLayout.word.storageRoot,
+    );
     words[state + checkpointLayout.word.parentId] = 1;
     words[state + checkpointLayout.word.grandparentId] =
       checkpointOp === format.checkpointInterval ? 0 : 1;

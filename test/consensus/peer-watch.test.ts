@@ -7,7 +7,7 @@ import { ReplicaState } from "../../src/consensus/replica-state.ts";
 import { headerSize } from "../../src/core/limits.ts";
 import { type Message, MessagePool } from "../../src/io/message-pool.ts";
 import type { FormatOptions } from "../../src/wal/data-file.ts";
-import { PingFields, writePing } from "../../src/wire/replica-messages.ts";
+import { PingFields, writePing, writePong } from "../../src/wire/replica-messages.ts";
 import { formatted, makePrepare, openJournal, openSuperblock } from "../wal/harness.ts";
 import { type MemoryFileIo, memoryBuffer } from "../wal/memory-file-io.ts";
 import { format } from "./harness.ts";
@@ -24,6 +24,7 @@ const bus = {
 class Watched {
   readonly said: string[] = [];
   readonly fatal: string[] = [];
+  readonly voteless: number[] = [];
   readonly watch: PeerWatch;
   private readonly pool = new MessagePool((size) => memoryBuffer(size), { small: 8, large: 1 });
   private readonly state: ReplicaState;
@@ -45,6 +46,7 @@ class Watched {
       clock: new ClusterClock({ replica, replicaCount, replicationQuorum, time }),
       time,
       formatId,
+      onVoteless: (replica) => this.voteless.push(replica),
       log: (text) => this.said.push(text),
       onFatal: (text) => this.fatal.push(text),
     });
@@ -56,6 +58,19 @@ class Watched {
     const { superblock } = this.state;
     superblock.updateCheckpoint(op, prepare.words.slice(0, headerSize / 4), () => {});
     this.io.run();
+  }
+
+  /** Of the own ping. */
+  pong(from: number, view: number): void {
+    const { state } = this;
+    const ping = this.pool.get(headerSize)!;
+    writePing(ping.bytes, ping.words, state.cluster, 0, state.replica, this.fields);
+    const message = this.pool.get(headerSize)!;
+    const wall = new Uint32Array(2);
+    writePong(message.bytes, message.words, state.cluster, view, from, ping.words, wall);
+    this.watch.onPong(message);
+    this.pool.unref(message);
+    this.pool.unref(ping);
   }
 
   /** @param id - Of the checkpoint at `op`; null: the own one. */
@@ -142,5 +157,50 @@ describe("the votes that it takes to change the view", () => {
     for (let replica = 0; replica < count; replica += 1) watched.ping(replica, 0, null, true);
     expect(watched.watch.viewChangeQuorum).toBe(before);
     expect(before).toBeGreaterThan(1);
+  });
+});
+
+describe("what a file that replaces a lost one may follow", () => {
+  test("of three: both others are heard, and what they know", () => {
+    const three = new Watched(3);
+    const { watch } = three;
+    three.pong(0, 5);
+    expect([watch.nothingAfter(9), watch.viewToAskFor]).toEqual([false, -1]);
+    three.pong(2, 4);
+    expect([4, 5, 6].map((view) => watch.nothingAfter(view))).toEqual([false, true, true]);
+  });
+
+  test("of five, without one of the others: no view that the lost file may have left for", () => {
+    const five = new Watched(5);
+    const { watch } = five;
+    for (const [replica, view] of [
+      [0, 6],
+      [2, 6],
+    ] as const) {
+      five.pong(replica, view);
+    }
+    expect(watch.nothingAfter(20)).toBe(false);
+    five.pong(3, 7);
+    expect([7, 8, 9].map((view) => watch.nothingAfter(view))).toEqual([false, false, true]);
+    // Views 9 and 11 are of primaries that were not heard or are the own; 10 is of replica 0.
+    expect(watch.viewToAskFor).toBe(10);
+    // What is learnt later began later.
+    five.pong(3, 10);
+    expect([9, 10].map((view) => watch.nothingAfter(view))).toEqual([false, true]);
+    // All are heard, so that one of them has the lost one's votes, if anybody has.
+    five.pong(4, 10);
+    expect([9, 10].map((view) => watch.nothingAfter(view))).toEqual([false, true]);
+  });
+
+  test("others that have lost their files themselves do not count", () => {
+    const five = new Watched(5);
+    five.ping(4, 0, null, true);
+    expect(five.voteless).toEqual([4]);
+    for (const replica of [4, 0, 2]) five.pong(replica, 3);
+    expect(five.watch.nothingAfter(20)).toBe(false);
+    five.pong(3, 3);
+    expect([4, 5].map((view) => five.watch.nothingAfter(view))).toEqual([false, true]);
+    five.ping(4, 0, null);
+    expect([2, 3].map((view) => five.watch.nothingAfter(view))).toEqual([false, true]);
   });
 });

@@ -3,9 +3,15 @@ import { describe, expect, test } from "vitest";
 import { Status } from "../../src/consensus/replica-state.ts";
 import { headerSize } from "../../src/core/limits.ts";
 import { headerOp } from "../../src/wal/headers.ts";
+import { checkpointLayout } from "../../src/wal/superblock-layout.ts";
 import { Command } from "../../src/wire/header.ts";
-import { joinHeadersMax } from "../../src/wire/replica-headers.ts";
-import { bodyHeaderAt, JoinViewFields, writeJoinView } from "../../src/wire/replica-messages.ts";
+import { joinHeadersMax, viewHeader } from "../../src/wire/replica-headers.ts";
+import {
+  bodyHeaderAt,
+  JoinViewFields,
+  writeGetView,
+  writeJoinView,
+} from "../../src/wire/replica-messages.ts";
 import { format, type Log, OneReplica, recoveringImage } from "./harness.ts";
 
 /** The own journal's last op while nothing was checkpointed: 32 slots. */
@@ -139,6 +145,84 @@ test("a rebuilt replica waits for no op that a later view has cut off", () => {
   viewChange.tick();
   replica.settle();
   expect(replica.superblock.recovering).toBe(false);
+});
+
+/** What `from` asks in `view`. */
+function getView(replica: OneReplica, from: number, view: number, opening = false) {
+  const message = replica.message(new Uint8Array(headerSize));
+  const nonce = Uint32Array.of(1, 2, 3, 4);
+  writeGetView(message.bytes, message.words, format.cluster, view, from, nonce, opening);
+  return message;
+}
+
+describe("a checkpoint for a replica that can not open", () => {
+  test("is told in whatever status, and as nothing else", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(6, 4);
+    replica.viewChange.onGetView(getView(replica, 2, 0));
+    expect(replica.sent).toEqual([]);
+    replica.viewChange.onGetView(getView(replica, 2, 0, true));
+    replica.viewChange.enter(1);
+    replica.viewChange.onGetView(getView(replica, 2, 0, true));
+    expect(replica.commands()).toEqual([Command.view, Command.view]);
+    for (const { bytes, to } of replica.sent) {
+      expect([to, bytes[viewHeader.at.checkpointOnly]]).toEqual([2, 1]);
+    }
+  });
+
+  test("does not pass as the log of a view", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(4, 4);
+    const later = replica.log.fork(4).extend(4, 3);
+    replica.viewChange.onView(replica.viewMessage(later, 3, 0, 4, true));
+    replica.settle();
+    expect([replica.state.view, replica.state.op]).toEqual([0, 4]);
+  });
+
+  test("is moved to, and the own log and view stay what they are", () => {
+    const replica = new OneReplica();
+    replica.log.extend(14, 0);
+    for (let op = 1; op <= 10; op += 1) replica.write(replica.log, op);
+    const told = (only: boolean, checkpointOp: number) =>
+      replica.stateSync.beginOpening(replica.viewMessage(replica.log, 6, checkpointOp, 4, only));
+    expect([told(false, 8), told(true, 0)]).toEqual([false, false]);
+    const unreadable = replica.viewMessage(replica.log, 6, 8, 4, true);
+    unreadable.words[headerSize / 4 + checkpointLayout.word.storageRoot] = 1;
+    expect(replica.stateSync.beginOpening(unreadable)).toBe(false);
+    expect(told(true, 8)).toBe(true);
+    replica.settle();
+    expect(replica.moved).toBe(1);
+    const { superblock, journal } = replica.afterCrash();
+    expect([superblock.checkpointOp, superblock.view, superblock.logView]).toEqual([8, 0, 0]);
+    expect(superblock.viewHeaderCount).toBe(0);
+    expect([9, 10, 11].map((op) => journal.hasPrepare(op))).toEqual([true, true, false]);
+  });
+});
+
+test("a replica goes to the view below which another can take part in nothing", () => {
+  const replica = new OneReplica();
+  replica.log.extend(4, 0);
+  replica.follow(4, 4);
+  replica.viewChange.onGetView(getView(replica, 3, 4));
+  expect(replica.state.view).toBe(0);
+  replica.viewChange.onGetView(getView(replica, 2, 4));
+  replica.settle();
+  expect([replica.state.view, replica.superblock.view]).toEqual([4, 4]);
+});
+
+test("the vote and the log of a replica that has lost its file do not count", () => {
+  for (const lost of [false, true]) {
+    const replica = new OneReplica();
+    replica.log.extend(10, 0);
+    replica.follow(10, 8);
+    replica.viewChange.enter(1);
+    replica.viewChange.onJoinView(joinView(replica, replica.log, 1, 8));
+    if (lost) replica.viewChange.forget(2);
+    replica.settle();
+    expect(replica.state.logView).toBe(lost ? 0 : 1);
+  }
 });
 
 describe("a standby", () => {

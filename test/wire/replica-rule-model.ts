@@ -95,7 +95,7 @@ function joinHolds(b: Uint8Array): boolean {
   const [op, commitMin, commitMax, checkpoint] = [128, 136, 144, 152].map((at) => u64(b, at));
   if (list.length < 1 || list.length > 9 || b.length % 256 !== 0) return false;
   if (op! >= safe || commitMax! >= safe || !zero(b, 172, 256)) return false;
-  if (checkpoint! > commitMin! || commitMin! > commitMax! || commitMin! > op!) return false;
+  if (checkpoint! > commitMin! || commitMin! > commitMax! || commitMax! > op!) return false;
   if (u32(b, 160) >= u32(b, 104)) return false;
   const present = BigInt(u32(b, 164));
   const nack = BigInt(u32(b, 168));
@@ -112,7 +112,13 @@ function joinHolds(b: Uint8Array): boolean {
 function viewHolds(b: Uint8Array): boolean {
   const [op, commitMax, checkpoint] = [144, 152, 160].map((at) => u64(b, at));
   if (b.length % 256 !== 0 || b.length < 1536 || b.length > 1280 + 11 * 256) return false;
-  if (op! >= safe || commitMax! > op! || checkpoint! > commitMax! || !zero(b, 168, 256)) {
+  if (
+    op! >= safe ||
+    commitMax! > op! ||
+    checkpoint! > commitMax! ||
+    b[168]! > 1 ||
+    !zero(b, 169, 256)
+  ) {
     return false;
   }
   return headersOf(b, 1280).every(
@@ -143,6 +149,7 @@ function getBlocksHold(b: Uint8Array): boolean {
  */
 export function replicaRuleModel(b: Uint8Array): boolean {
   const command = b[114]!;
+  if (b[107]! >= 0x80) return false;
   if (command === 6) {
     if (!prepareHeaderHolds(b, false)) return false;
     return b[252] !== 8 || tableHolds(b);
@@ -169,7 +176,7 @@ export function replicaRuleModel(b: Uint8Array): boolean {
     case 11:
       return joinHolds(b);
     case 13:
-      return alone && !zero(b, 128, 144) && zero(b, 144, 256);
+      return alone && !zero(b, 128, 144) && b[144]! <= 1 && zero(b, 145, 256);
     case 14:
       return alone && u64(b, 128) <= u64(b, 136) && u64(b, 136) < safe && zero(b, 144, 256);
     case 15:

@@ -168,6 +168,7 @@ export function viewMessage(op = 70, count = 11): Frame {
   fields.op = op;
   fields.commitMax = op - 2;
   fields.checkpointOp = 40;
+  fields.checkpointOnly = true;
   for (let index = 0; index < count; index += 1) {
     target.words.set(prepare(op - index).words, viewBodyHeaderAt(index));
   }
@@ -177,7 +178,7 @@ export function viewMessage(op = 70, count = 11): Frame {
 
 export function getView(): Frame {
   const target = dirty(headerSize);
-  writeGetView(target.bytes, target.words, cluster, view, replica, four(50));
+  writeGetView(target.bytes, target.words, cluster, view, replica, four(50), true);
   return target;
 }
 
