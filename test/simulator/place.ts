@@ -159,6 +159,7 @@ export class Place implements Receiver, SocketHost {
       superblock,
       createBus: (pool, replica) => this.createBus(pool, replica, superblock.sequence),
       memory: options.memory,
+      standbyCount: this.owner.replicaTotal - options.format.replicaCount,
       grouping: options.grouping,
       allocateWords: (count) => this.memory.allocateWords(count),
       extend: (gridBytes, onDone) => {

@@ -328,6 +328,10 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     this.progressAtUs = this.queue.nowUs;
     this.faults.heal();
     this.core = this.chooseCore();
+    // Standbys catch up with them, if they can reach them.
+    for (const { standby, index } of this.places) {
+      if (standby && this.faultRandom.chance(0.6)) this.core.push(index);
+    }
     this.trace.record(Kind.phase, Phase.liveness, this.core.length, 0);
     if (this.trace.logging) this.trace.log("-", "healed", `core ${this.core.join(" ")}`);
     for (const place of this.places) {

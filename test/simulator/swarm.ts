@@ -137,11 +137,20 @@ const clientsMaxes = [2, 3, 5, 8] as const;
 
 const second = 1_000_000;
 
+/** Index of the stream that draws standbys: beyond those of the replicas. */
+const standbyStream = 100;
+
+/** Most clusters have none. */
+function drawStandbys(seed: bigint, replicaCount: number): number {
+  const random = stream(seed, Stream.swarm, standbyStream);
+  return replicaCount === 1 || random.chance(0.75) ? 0 : random.range(1, 2);
+}
+
 export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
   const random = stream(seed, Stream.swarm);
   const drawnReplicas = random.range(1, replicasMax);
   const replicaCount = overrides.replicas ?? drawnReplicas;
-  const standbys = overrides.standbys ?? 0;
+  const standbys = overrides.standbys ?? drawStandbys(seed, replicaCount);
   const journal = journals[random.below(journals.length)]!;
   const clientsMax = clientsMaxes[random.below(clientsMaxes.length)]!;
   const opsMin = 2 * journal.slotCount + random.below(2 * journal.slotCount);
