@@ -36,7 +36,7 @@ import { observe } from "./observe.ts";
 import { Place, type PlaceOwner, PlaceState } from "./place.ts";
 import { SectorPool } from "./sector-pool.ts";
 import { Sockets } from "./sockets.ts";
-import { StateQuery } from "./state-query.ts";
+import { holdLog, StateQuery } from "./state-query.ts";
 import { Stream, stream } from "./streams.ts";
 import { drawSwarm, type Swarm, type SwarmOverrides } from "./swarm.ts";
 import { addCounts, type Counts, Kind, type LogEvent, Trace } from "./trace.ts";
@@ -395,6 +395,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   }
 
   private finish(): void {
+    for (const index of this.core) holdLog(this.places[index]!);
     this.load.finish(this.core);
     this.phase = Phase.done;
     this.trace.record(Kind.phase, Phase.done, this.committedMax, this.load.answered);
