@@ -141,7 +141,7 @@ export class AppendTable implements GridClient {
       const block = this.sealedBlocks;
       const wordAt = (block & this.slotMask) * blockWords;
       const address = this.grid.acquire();
-      this.grid.seal(
+      this.grid.seals.seal(
         this.buffer,
         wordAt,
         address,

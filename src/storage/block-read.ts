@@ -62,7 +62,7 @@ export class BlockRead {
     this.buffer = null;
     const found =
       this.completion.result === blockSize &&
-      grid.matches(buffer, bufferAt / 4, address, checksum, 0);
+      grid.seals.matches(buffer, bufferAt / 4, address, checksum, 0);
     this.onDone(found);
   }
 }

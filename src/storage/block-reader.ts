@@ -110,7 +110,7 @@ export class BlockReader {
     if (result === Errno.canceled) return;
     const reason =
       result === blockSize
-        ? this.grid.verify(this.buffer, wordAt, address, request.ref, 1, request.type)
+        ? this.grid.seals.verify(this.buffer, wordAt, address, request.ref, 1, request.type)
         : readFailure(result);
     if (reason === null) {
       this.arrived(read);

@@ -184,7 +184,7 @@ export class BlockRepairs implements GridClient {
     if (this.grid.halted) return false;
     const repair = this.find(address);
     if (repair === null || repair.state !== State.wanted) return false;
-    const fault = this.grid.verify(buffer, wordAt, address, repair.ref, 1, repair.type);
+    const fault = this.grid.seals.verify(buffer, wordAt, address, repair.ref, 1, repair.type);
     if (fault !== null) return false;
     this.staging.words.set(buffer.words.subarray(wordAt, wordAt + blockWords), repair.stagingAt);
     repair.state = State.waitingToWrite;

@@ -334,7 +334,7 @@ export class CheckpointWriter implements GridClient {
         const chain = this.chains[index]!;
         if (chain === this.state.manifest && block === chain.blocks - 1) encodeManifest(this.state);
         const length = chain.encode(block, staging.words, wordAt + blockHeaderWords);
-        this.grid.seal(
+        this.grid.seals.seal(
           staging,
           wordAt,
           address,
@@ -364,7 +364,7 @@ export class CheckpointWriter implements GridClient {
       words[wordAt + directoryAt(unit) + 1] = page;
     }
     words.fill(0, wordAt + (count + 1) * pageWords, wordAt + blockWords);
-    this.grid.seal(
+    this.grid.seals.seal(
       this.grid.staging,
       wordAt,
       address,
@@ -395,7 +395,7 @@ export class CheckpointWriter implements GridClient {
   private writeTail(index: number, address: number): void {
     const part = this.state.append[index]!;
     const wordAt = index * blockWords;
-    this.grid.seal(
+    this.grid.seals.seal(
       this.tailCopies,
       wordAt,
       address,
@@ -430,7 +430,7 @@ export class CheckpointWriter implements GridClient {
     const used = entries * refWords;
     staging.words.set(list.chunks[chunk]!.subarray(0, used), target);
     staging.words.fill(0, target + used, target + payloadWords);
-    this.grid.seal(
+    this.grid.seals.seal(
       staging,
       wordAt,
       address,

@@ -177,7 +177,7 @@ export class RowFetcher {
     if (result === Errno.canceled) return;
     const reason =
       result === blockSize
-        ? this.grid.verify(this.cache.buffer, wordAt, address, request.ref, 1, BlockType.rows)
+        ? this.grid.seals.verify(this.cache.buffer, wordAt, address, request.ref, 1, BlockType.rows)
         : readFailure(result);
     if (reason === null) {
       this.arrived(read);

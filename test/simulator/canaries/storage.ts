@@ -7,10 +7,10 @@ export const anyAddress: Canary = {
   what: "a block that is sound by itself is served for any reference",
   replicasMin: 2,
   install(parts) {
-    const { grid } = parts.storage;
-    const verify = grid.verify.bind(grid);
+    const { seals } = parts.storage.grid;
+    const verify = seals.verify.bind(seals);
     const own = new Uint32Array(4);
-    grid.verify = (buffer, wordAt, address, checksums, checksumAt, type) => {
+    seals.verify = (buffer, wordAt, address, checksums, checksumAt, type) => {
       const result = verify(buffer, wordAt, address, checksums, checksumAt, type);
       if (result === null) return null;
       own.set(buffer.words.subarray(wordAt, wordAt + 4));
