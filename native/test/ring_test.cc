@@ -226,6 +226,31 @@ TEST(locked_memory, "beyond the limit of locked memory buffers are refused, and 
   EXPECT(status == 0);
 }
 
+TEST(polling, "a ring that polls before it waits sees writes, and all that ends meanwhile") {
+  for (const RingLevel level : levels) {
+    RingOptions options = small(8, 16);
+    // Longer than any write: the waits below end by a completion, or sleep after all.
+    options.poll_us = 20'000;
+    Driver driver(options, level);
+    test::TemporaryFile file(O_DIRECT);
+    const uint32_t buffer = driver.buffers.allocate(8192, false);
+    int ends[2];
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    for (uint32_t count = 0; count < 50; count += 1) {
+      driver.move(0, opcode::receive, ends[0], buffer, 4096, 10, 0, flag::whole);
+      driver.move(1, opcode::write, file.fd(), buffer, 0, 4096, 4096 * count, flag::durable);
+      driver.move(2, opcode::send, ends[1], buffer, 0, 10, 0, 0);
+      const std::map<uint32_t, int32_t> results = driver.reap(3);
+      EXPECT(results.at(0) == 10);
+      EXPECT(results.at(1) == 4096);
+      EXPECT(results.at(2) == 10);
+    }
+    // With nothing of a file in flight it sleeps at once, and to the end.
+    EXPECT(driver.ring->enter(1) == 0);
+    for (const int end : ends) close(end);
+  }
+}
+
 TEST(full_ring, "what does not fit the kernel's rings stays queued, and nothing is lost") {
   for (const RingLevel level : levels) {
     RingOptions options = small(2, 512);

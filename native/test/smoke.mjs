@@ -75,7 +75,7 @@ const slots = 16;
 
 class Ring {
   constructor(level) {
-    const ring = addon.ringOpen(8, slots, 8, level);
+    const ring = addon.ringOpen(8, slots, 8, level, 100);
     assert.equal(typeof ring, "object");
     this.id = ring.id;
     this.descriptors = new Uint32Array(ring.descriptors);
@@ -225,7 +225,7 @@ async function abandonedWorker() {
   const worker = new Worker(
     `const { workerData, parentPort } = require("node:worker_threads");
      const addon = require(workerData);
-     const ring = addon.ringOpen(8, 16, 8, 0);
+     const ring = addon.ringOpen(8, 16, 8, 0, 0);
      addon.ringWatch(ring.id, () => {});
      const { id } = addon.allocate(4096, false);
      const at = addon.layout;

@@ -56,10 +56,10 @@ Napi::Value ring_probe(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// ringOpen(entries, slots, completionsMax, level): a negative errno, or the ring's description.
+// ringOpen(entries, slots, completionsMax, level, pollUs): a negative errno, or the ring's description.
 Napi::Value ring_open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  CHECK(info.Length() == 4);
+  CHECK(info.Length() == 5);
   auto open = std::make_unique<OpenRing>();
   RingOptions options;
   options.entries = u32(info[0]);
@@ -67,6 +67,7 @@ Napi::Value ring_open(const Napi::CallbackInfo& info) {
   options.completions_max = u32(info[2]);
   CHECK(u32(info[3]) <= static_cast<uint32_t>(RingLevel::plain));
   options.level = static_cast<RingLevel>(u32(info[3]));
+  options.poll_us = u32(info[4]);
   AddonData& data = addon_data(env);
   const int error = Ring::create(options, *data.buffers, &open->ring);
   if (error < 0) return Napi::Number::New(env, error);

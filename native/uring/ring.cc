@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -29,10 +30,32 @@ constexpr int refills_max = 64;
 
 constexpr bool is_power_of_two(uint32_t value) { return value != 0 && (value & (value - 1)) == 0; }
 
+// A yield puts this thread back in the scheduler's order, and takes a system call.
+constexpr uint64_t watch_ns = 5'000;
+
+void cpu_relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+int processors_available() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  // More than the set has room for is an error, and enough.
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : CPU_SETSIZE;
+}
+
 }  // namespace
 
 Ring::Ring(const RingOptions& options, BufferRegistry& buffers)
-    : options_(options), buffers_(buffers), slots_(options.slots, Slot{0, buffer_none, false}) {
+    : options_(options),
+      buffers_(buffers),
+      slots_(options.slots, Slot{0, buffer_none, false}),
+      // The kernel's thread that ends a write needs a processor: of a single one, ours.
+      polling_(processors_available() > 1 ? options.poll_us : 0) {
   CHECK(is_power_of_two(options.entries));
   CHECK(is_power_of_two(options.slots));
   CHECK(options.completions_max > 0);
@@ -95,9 +118,8 @@ int Ring::enter(uint32_t wait_ms) {
     fill();
     const bool more = control_->queue_head != control_->queue_tail;
     const bool wait = !more && queue_.cq_ready() == 0;
-    const int result = queue_.enter(wait ? wait_ms : 0);
+    const int result = submit(wait ? wait_ms : 0);
     if (result < 0) return result;
-    control_->system_calls += static_cast<uint32_t>(result);
     if (!more) break;
     control_->pressure += 1;
     // Nothing was taken: the rest waits for the next turn, after completions were reaped.
@@ -105,6 +127,39 @@ int Ring::enter(uint32_t wait_ms) {
   }
   if (queue_.cq_overflown()) control_->pressure += 1;
   return static_cast<int>(drain());
+}
+
+// Hands over what is in the submission ring and waits. 0 or a negative errno.
+int Ring::submit(uint32_t wait_ms) {
+  if (wait_ms > 0 && writes_ > 0 && polling_.begin(monotonic_ns())) {
+    do {
+      const int result = queue_.enter(0);
+      if (result < 0) return result;
+      control_->system_calls += static_cast<uint32_t>(result);
+      if (queue_.cq_ready() > 0) return 0;
+    } while (watch() || yield());
+  }
+  const int result = queue_.enter(wait_ms);
+  if (result < 0) return result;
+  control_->system_calls += static_cast<uint32_t>(result);
+  return 0;
+}
+
+// Looks for news for a short while. Whether there are any.
+bool Ring::watch() const {
+  const uint64_t until_ns = monotonic_ns() + watch_ns;
+  while (!queue_.has_news()) {
+    if (monotonic_ns() >= until_ns) return false;
+    cpu_relax();
+  }
+  return true;
+}
+
+// The kernel's thread that ends a write may need this processor: lends it. Whether to poll on.
+bool Ring::yield() {
+  const uint64_t before_ns = monotonic_ns();
+  sched_yield();
+  return polling_.go_on(before_ns, monotonic_ns());
 }
 
 // Moves queued slots into the submission ring while it has room.
@@ -148,6 +203,7 @@ void Ring::translate(uint32_t index) {
       sqe.off = offset;
       break;
     case opcode::write:
+      writes_ += 1;
       name_buffer(from, slot, sqe, uring::op::write, uring::op::write_fixed);
       sqe.off = offset;
       sqe.op_flags = from.flags & flag::durable ? uring::rwf_dsync : 0;
@@ -257,6 +313,7 @@ uint32_t Ring::drain() {
     Slot& slot = slots_[cqe.user_data];
     CHECK(slot.in_kernel);
     slot.in_kernel = false;
+    if (descriptors_[cqe.user_data].opcode == opcode::write) writes_ -= 1;
     if (slot.buffer_id != buffer_none) buffers_.unpin(slot.buffer_id);
     if (now_ns == 0) now_ns = monotonic_ns();
     const uint64_t duration_us = (now_ns - slot.taken_ns) / 1000;

@@ -12,6 +12,7 @@
 
 #include "../layout.h"
 #include "../memory.h"
+#include "polling.h"
 #include "uring_queue.h"
 
 namespace pacioli {
@@ -25,6 +26,8 @@ struct RingOptions {
   uint32_t completions_max = 1024;
   // For tests: as an older kernel would.
   RingLevel level = RingLevel::newest;
+  // For so long a wait for writes of files asks for completions before it sleeps. Microseconds.
+  uint32_t poll_us = 0;
 };
 
 class Ring {
@@ -86,6 +89,9 @@ class Ring {
                    uint8_t opcode_fixed);
   void unregister();
   void arm_wake();
+  int submit(uint32_t wait_ms);
+  bool watch() const;
+  bool yield();
   uint32_t drain();
 
   const RingOptions options_;
@@ -94,6 +100,9 @@ class Ring {
   std::vector<Slot> slots_;
   int wake_fd_ = -1;
   bool wake_armed_ = false;
+  // Writes of files that the kernel holds.
+  uint32_t writes_ = 0;
+  Polling polling_;
 
   // 0, or why the kernel keeps no files for this ring.
   int files_error_ = 0;

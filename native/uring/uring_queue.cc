@@ -130,6 +130,13 @@ bool UringQueue::cq_overflown() const {
   return (load_acquire(sq_flags_) & uring::sq_flag::cq_overflow) != 0;
 }
 
+bool UringQueue::work_deferred() const {
+  constexpr uint32_t flags = uring::sq_flag::taskrun | uring::sq_flag::cq_overflow;
+  return (load_acquire(sq_flags_) & flags) != 0;
+}
+
+bool UringQueue::has_news() const { return cq_ready() > 0 || work_deferred(); }
+
 uint32_t UringQueue::cq_ready() const { return load_acquire(cq_tail_) - *cq_head_; }
 
 const Cqe& UringQueue::cq_front() const {
@@ -142,10 +149,7 @@ void UringQueue::cq_pop() { store_release(cq_head_, *cq_head_ + 1); }
 int UringQueue::enter(uint32_t wait_ms) {
   store_release(sq_tail_, sq_tail_local_);
   const uint32_t to_submit = sq_waiting();
-  const uint32_t sq_flags = load_acquire(sq_flags_);
-  const bool work_deferred =
-      (sq_flags & (uring::sq_flag::taskrun | uring::sq_flag::cq_overflow)) != 0;
-  if (to_submit == 0 && wait_ms == 0 && !work_deferred) return 0;
+  if (to_submit == 0 && wait_ms == 0 && !work_deferred()) return 0;
 
   const uring::Timespec timeout{wait_ms / 1000, int64_t{wait_ms % 1000} * 1'000'000};
   uring::GeteventsArg argument{0, _NSIG / 8, 0, reinterpret_cast<uint64_t>(&timeout)};

@@ -46,6 +46,8 @@ class UringQueue {
   // negative errno.
   int enter(uint32_t wait_ms);
 
+  // Whether `enter(0)` would find something: completions, or work of the kernel's that makes some.
+  bool has_news() const;
   // The kernel holds completions back that did not fit the ring.
   bool cq_overflown() const;
   uint32_t cq_ready() const;
@@ -60,6 +62,7 @@ class UringQueue {
 
  private:
   int map(const uring::Params& params);
+  bool work_deferred() const;
 
   int fd_ = -1;
   uint32_t setup_flags_ = 0;

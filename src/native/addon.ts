@@ -64,6 +64,7 @@ export interface NativeAddon {
     slots: number,
     completionsMax: number,
     level: number,
+    pollUs: number,
   ): NativeRing | number;
   ringEnter?(id: number, waitMs: number): number;
   /** `onTurn` is called in each round of libuv's loop, and again while it returns true. */

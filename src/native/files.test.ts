@@ -257,7 +257,7 @@ if (process.platform === "linux" && process.env["PACIOLI_EXPECT_URING"] !== "0")
     for (let round = 0; round < 5; round += 1) {
       const child = await lockInChild(
         path,
-        "result += addon.ringRegisterFile(addon.ringOpen(8, 16, 8, 0).id, 0, fd);",
+        "result += addon.ringRegisterFile(addon.ringOpen(8, 16, 8, 0, 0).id, 0, fd);",
       );
       writeFileSync(`${path}.lock`, lockOf(child.pid as number));
       child.kill("SIGKILL");

@@ -6,7 +6,7 @@
 
 /** All but the version are bytes: sizes, and offsets inside the struct that begins the name. */
 export const nativeLayout = {
-  version: 5,
+  version: 6,
   pageSize: 4096,
 
   descriptorSize: 64,

@@ -24,6 +24,8 @@ conformance("guest, Linux 5.19", () => make({ drive: "guest", kernel: "5.19" }))
 conformance("owned, Linux 5.11", () => make({ drive: "owned", kernel: "5.11", entries: 4 }));
 conformance("guest, Linux 5.11", () => make({ drive: "guest", kernel: "5.11", entries: 4 }));
 
+conformance("owned, sleeping at once", () => make({ drive: "owned", pollUs: 0 }));
+conformance("owned, polling for long", () => make({ drive: "owned", pollUs: 5000 }));
 // Files and buffers that the kernel keeps at hand.
 const registering = (options: UringOptions) =>
   Object.assign(() => make({ ...options, registeredBuffers: true }), { registersFiles: true });

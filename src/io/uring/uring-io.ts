@@ -33,6 +33,11 @@ export interface UringOptions {
    * memory, of which a user that is not root may have 8 MiB in all.
    */
   readonly registeredBuffers?: boolean;
+  /**
+   * Owned drive: while a write of a file is in flight, a wait asks for completions this long before
+   * it sleeps, where the machine has processors to spare. Microseconds; 0 sleeps at once. Default 200.
+   */
+  readonly pollUs?: number;
   /** For tests: behave as on a kernel not newer than this. */
   readonly kernel?: keyof typeof kernelLevels;
   /** For tests: as where no single write can be made durable. Default: what the probe found. */
@@ -47,6 +52,9 @@ export type UringResult =
   | { readonly io: UringIo; readonly reason: null }
   | { readonly io: null; readonly reason: string };
 
+/** Two small durable writes of a fast disk. Waking up costs 15 to 30 µs on a virtual machine. */
+const pollUsDefault = 200;
+
 const isPowerOfTwo = (value: number): boolean => value > 0 && (value & (value - 1)) === 0;
 
 /** Opens a ring where the kernel allows it. Never throws for want of io_uring. */
@@ -58,7 +66,9 @@ export function createUringIo(options: UringOptions): UringResult {
   const capabilities = probeUring();
   if (typeof capabilities === "string") return { io: null, reason: capabilities };
   const { addon } = capabilities;
-  const ring = addon.ringOpen(entries, 2 * operationsMax, completionsMax, kernelLevels[kernel]);
+  const pollUs = drive === "owned" ? (options.pollUs ?? pollUsDefault) : 0;
+  const level = kernelLevels[kernel];
+  const ring = addon.ringOpen(entries, 2 * operationsMax, completionsMax, level, pollUs);
   if (typeof ring === "number") return { io: null, reason: uringRefusal(ring) };
   const stats = new UringStats(`uring (${drive})`);
   const engine = new Engine(addon, ring, stats, operationsMax);
