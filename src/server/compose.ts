@@ -79,6 +79,8 @@ export interface ComposeOptions {
   /** Standbys beside the replicas; default none. */
   readonly standbyCount?: number;
   readonly grouping: boolean;
+  /** The owner calls `journal.tick` with each tick: see JournalOptions. Default: no. */
+  readonly journalTicks?: boolean;
   readonly allocateWords: (count: number) => Uint32Array;
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
   readonly gridBlocksMax: number;
@@ -100,7 +102,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
   const format = superblock.formatOptions;
   const memberCount = format.replicaCount + (options.standbyCount ?? 0);
   const layout = new DataFileLayout(format);
-  const journal = new Journal({ io, file, layout, onFatal });
+  const journal = new Journal({ io, file, layout, ticks: options.journalTicks ?? false, onFatal });
   const replies = new ClientReplies({ io, file, layout, onFatal });
   const storage = new StorageEngine({
     io,

@@ -199,6 +199,7 @@ export class Server {
       },
       memory: this.memory(),
       grouping: options.grouping,
+      journalTicks: true,
       allocateWords: wordArena((sizeBytes) => allocateLarge(sizeBytes).words),
       extend: gridGrowth(file.fd, gridAt, (run) => this.defer(run)),
       gridBlocksMax: Math.min(gridBlocksMax, Math.floor(Number.MAX_SAFE_INTEGER / blockSize)),
@@ -307,6 +308,7 @@ export class Server {
     if (this.stopping) return;
     this.io.timeout(this.tickCompletion, tickMs);
     this.parts?.replica.tick();
+    this.parts?.journal.tick();
     this.bus?.tick();
   }
 

@@ -2,11 +2,15 @@
  * The journal: a ring of prepare slots and a ring of redundant headers, slot = op mod slots.
  *
  * Life of a write: the prepare, padded with zeros to whole sectors, goes into its slot with one
- * durable write; when that has completed the caller is told and may acknowledge. Right after, the
- * sector of the header ring that holds its header is written, durably too, though nobody waits for
- * it. Such a sector only ever contains headers whose prepares are durable; writes of one sector
- * follow each other, and headers that came meanwhile share the next. Recovery does without headers
- * that had not landed; what they add is proof that a prepare now damaged had been whole.
+ * durable write; when that has completed the caller is told and may acknowledge. The sector of the
+ * header ring that holds its header is written later, durably too, though nobody waits for it. Such
+ * a sector only ever contains headers whose prepares are durable; writes of one sector follow each
+ * other, and headers that came meanwhile share the next. Recovery does without headers that had not
+ * landed; what they add is proof that a prepare now damaged had been whole.
+ *
+ * Where the owner ticks, a header waits for the others of its sector, for two ticks at most: the next
+ * prepare proves as much, by its commit number in a cluster of one and by its op in a larger one.
+ * Otherwise each header is written right behind its prepare.
  *
  * Invariants:
  * - A slot is overwritten only by an op at most one ring above the last durable checkpoint, so
@@ -70,6 +74,8 @@ export interface JournalOptions {
   readonly io: FileIo;
   readonly file: FileHandle;
   readonly layout: DataFileLayout;
+  /** The owner calls `tick` all the time: headers may wait for it. Default: no. */
+  readonly ticks?: boolean;
   /** A write failed: stop the replica. Nothing is called back afterwards. */
   readonly onFatal: (text: string) => void;
 }
@@ -110,6 +116,9 @@ class PrepareReading {
   }
 }
 
+/** A header sector that is not queued: nothing is new, or headers wait, since a tick or the one before. */
+const Waiting = { no: 0, new: 1, long: 2 } as const;
+
 const noOp = -1;
 
 export class Journal {
@@ -141,6 +150,10 @@ export class Journal {
   private readonly sectorQueue: RingQueue<number>;
   private readonly sectorQueued: Uint8Array;
   private readonly sectorWriting: Uint8Array;
+  /** Per header sector, see `Waiting`; and how many of them wait. */
+  private readonly sectorWaiting: Uint8Array;
+  private sectorsWaiting = 0;
+  private readonly ticks: boolean;
 
   private readonly flushCompletion: Completion;
   private onFlushed: (() => void) | null = null;
@@ -157,6 +170,7 @@ export class Journal {
     this.file = options.file;
     this.layout = options.layout;
     this.onFatal = options.onFatal;
+    this.ticks = options.ticks ?? false;
     const slotCount = options.layout.slotCount;
     const sectorCount = slotCount / headersPerSector;
     this.slotCount = slotCount;
@@ -169,6 +183,7 @@ export class Journal {
     this.sectorQueue = new RingQueue<number>(sectorCount);
     this.sectorQueued = new Uint8Array(sectorCount);
     this.sectorWriting = new Uint8Array(sectorCount);
+    this.sectorWaiting = new Uint8Array(sectorCount);
     for (let count = 0; count < journalWritesMax; count += 1) {
       this.freeWrites.push(new PrepareWrite((write) => this.onPrepareWritten(write)));
     }
@@ -405,12 +420,37 @@ export class Journal {
     write.buffer = null;
     write.onDurable = null;
     this.freeWrites.push(write);
-    // First what others wait for, then the header, of which nobody waits.
+    // First what others wait for, then the header, for which nobody waits.
     if (!this.quiescing) onDurable();
-    this.queueSector(Math.floor(slot / headersPerSector));
+    const sector = Math.floor(slot / headersPerSector);
+    const ending = this.quiescing || this.onFlushed !== null;
+    const last = slot % headersPerSector === headersPerSector - 1;
+    if (!this.ticks || ending || last) this.queueSector(sector);
+    else if (this.sectorQueued[sector] === 0 && this.sectorWaiting[sector] === Waiting.no) {
+      this.sectorWaiting[sector] = Waiting.new;
+      this.sectorsWaiting += 1;
+    }
+  }
+
+  /** Regularly, where `ticks` was given: writes the headers that have waited since the tick before. */
+  tick(): void {
+    if (this.sectorsWaiting > 0) this.endWaiting(Waiting.long);
+  }
+
+  /** Queues the sectors that have waited for so long; the others have then waited a tick longer. */
+  private endWaiting(since: number): void {
+    const sectors = this.sectorWaiting;
+    for (let sector = 0; sector < sectors.length; sector += 1) {
+      if (sectors[sector]! >= since) this.queueSector(sector);
+      else if (sectors[sector] === Waiting.new) sectors[sector] = Waiting.long;
+    }
   }
 
   private queueSector(sector: number): void {
+    if (this.sectorWaiting[sector] !== Waiting.no) {
+      this.sectorWaiting[sector] = Waiting.no;
+      this.sectorsWaiting -= 1;
+    }
     if (this.sectorQueued[sector] === 1) return;
     this.sectorQueued[sector] = 1;
     this.sectorQueue.push(sector);
@@ -459,6 +499,7 @@ export class Journal {
   get busy(): boolean {
     return (
       this.freeWrites.length < journalWritesMax ||
+      this.sectorsWaiting > 0 ||
       this.sectorQueue.length > 0 ||
       this.freeHeaderWrites.length < headerWritesMax
     );
@@ -468,6 +509,7 @@ export class Journal {
   flush(onFlushed: () => void): void {
     assert(this.onFlushed === null, "one flush at a time");
     this.onFlushed = onFlushed;
+    this.endWaiting(Waiting.new);
     this.continueFlush();
   }
 
@@ -496,6 +538,7 @@ export class Journal {
     assert(!this.quiescing, "a journal ends once");
     this.quiescing = true;
     this.onQuiet = onQuiet;
+    this.endWaiting(Waiting.new);
     this.checkQuiet();
   }
 

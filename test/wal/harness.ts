@@ -89,9 +89,10 @@ export function openJournal(
   superblock: Superblock,
   single: boolean,
   onFatal = failOnFatal,
+  ticks = false,
 ): OpenJournal {
   const layout = new DataFileLayout(superblock.formatOptions);
-  const journal = new Journal({ io, file, layout, onFatal });
+  const journal = new Journal({ io, file, layout, ticks, onFatal });
   let recovery: Recovery | null = null;
   const start = {
     checkpointOp: superblock.checkpointOp,
@@ -190,12 +191,14 @@ export class Model {
   /**
    * @param acknowledged - Checksum of each acknowledged op, as text.
    * @param interval - Between checkpoints; smaller than the format's is allowed.
+   * @param ticks - Headers wait for ticks, which come now and then.
    */
   constructor(
     readonly io: MemoryFileIo,
     seed: number,
     readonly acknowledged: Map<number, string>,
     private readonly interval = smallFormat.checkpointInterval,
+    private readonly ticks = false,
   ) {
     this.random = new Prng(seed);
     this.superblock = new Superblock({ io, file, release, onFatal: failOnFatal });
@@ -216,7 +219,7 @@ export class Model {
       if (error !== null) throw error;
     });
     this.io.run();
-    const opened = openJournal(this.io, this.superblock, true);
+    const opened = openJournal(this.io, this.superblock, true, failOnFatal, this.ticks);
     this.journal = opened.journal;
     this.recovery = opened.recovery;
     if (this.recovery.fatal !== null) throw new Error(this.recovery.fatal);
@@ -265,6 +268,7 @@ export class Model {
     const target = this.commit + ops;
     while (this.commit < target) {
       while (this.head < target && this.canPrepare() && this.random.chance(0.7)) this.prepare();
+      if (this.ticks && this.random.chance(0.05)) this.journal.tick();
       if (!this.io.step() && this.head < target) assert(this.canPrepare(), "nothing is stuck");
     }
   }

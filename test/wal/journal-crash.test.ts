@@ -8,11 +8,11 @@ import { crashes, formatted, Model, openJournal, openSuperblock, smallFormat } f
 import type { MemoryFileIo } from "./memory-file-io.ts";
 
 /** Serves, crashes at the given write, recovers. Returns false when the end came first. */
-function crashOnce(image: MemoryFileIo, seed: number, crashAt: number): boolean {
+function crashOnce(image: MemoryFileIo, seed: number, crashAt: number, ticks: boolean): boolean {
   const acknowledged = new Map<number, string>();
   const io = image.clone(seed, { garbage: true });
   io.crashAtWrite = crashAt;
-  const model = new Model(io, seed, acknowledged);
+  const model = new Model(io, seed, acknowledged, smallFormat.checkpointInterval, ticks);
   const crashed = crashes(() => {
     model.open();
     model.serve(40);
@@ -29,9 +29,18 @@ test("every write of a run over the whole ring can be the last", () => {
   const image = formatted();
   for (let seed = 1; seed <= 4; seed += 1) {
     let crashAt = 0;
-    while (crashOnce(image, seed, crashAt)) crashAt += 1;
+    while (crashOnce(image, seed, crashAt, false)) crashAt += 1;
     // 40 ops, their headers, ten checkpoints of four copies, and the view.
     expect(crashAt).toBeGreaterThan(100);
+  }
+});
+
+test("so can it while headers wait for ticks", () => {
+  const image = formatted();
+  for (let seed = 1; seed <= 4; seed += 1) {
+    let crashAt = 0;
+    while (crashOnce(image, seed, crashAt, true)) crashAt += 1;
+    expect(crashAt).toBeGreaterThan(85);
   }
 });
 
@@ -45,7 +54,8 @@ test("many lives of one file, each cut short, recoveries included", () => {
     for (let life = 0; life < 12; life += 1) {
       // Often while opening: that takes four writes and what there is to restore.
       io.crashAtWrite = random.chance(0.4) ? random.below(12) : random.below(240);
-      const model = new Model(io, random.u32(), acknowledged, random.range(1, 4));
+      const ticks = random.chance(0.5);
+      const model = new Model(io, random.u32(), acknowledged, random.range(1, 4), ticks);
       const crashed = crashes(() => {
         model.open();
         model.serve(random.range(1, 80));
@@ -69,7 +79,7 @@ test("several replicas: a crash alone loses nothing acknowledged and leaves the 
     const acknowledged = new Map<number, string>();
     const io = image.clone(seed, { garbage: true });
     io.crashAtWrite = random.below(200);
-    const model = new Model(io, seed, acknowledged);
+    const model = new Model(io, seed, acknowledged, 4, random.chance(0.5));
     crashes(() => {
       model.open();
       model.serve(60);

@@ -21,8 +21,8 @@ const { slotCount } = layout;
 const image = formatted();
 const ordered = { ordered: true };
 
-function open(io: MemoryFileIo, onFatal = failOnFatal, single = true): Journal {
-  return openJournal(io, openSuperblock(io), single, onFatal).journal;
+function open(io: MemoryFileIo, onFatal = failOnFatal, single = true, ticks = false): Journal {
+  return openJournal(io, openSuperblock(io), single, onFatal, ticks).journal;
 }
 
 /** Prepares that chain from the root on. */
@@ -127,6 +127,74 @@ describe("writes", () => {
     for (let count = 0; count < 12; count += 1) journal.writePrepare(chain.next(), nothing);
     io.run();
     expect(journal.headerWrites).toBe(2);
+  });
+
+  describe("where the owner ticks", () => {
+    const openTicked = (io: MemoryFileIo): Journal => open(io, failOnFatal, true, true);
+    const headerOnDisk = (io: MemoryFileIo, slot: number): boolean =>
+      !isReserved(io.peek(layout.headerRingAt + slot * headerSize, headerSize), 0);
+
+    test("a header waits for the others of its sector", () => {
+      const io = image.clone(1, ordered);
+      const journal = openTicked(io);
+      const chain = new Chain(journal);
+      for (let op = 1; op <= 15; op += 1) {
+        expect(journal.headerWrites).toBe(0);
+        journal.writePrepare(chain.next(), nothing);
+        io.run();
+        expect(journal.hasPrepare(op)).toBe(true);
+      }
+      expect(journal.headerWrites).toBe(1);
+      for (let slot = 1; slot <= 15; slot += 1) expect(headerOnDisk(io, slot)).toBe(true);
+      journal.tick();
+      journal.tick();
+      io.run();
+      expect(journal.headerWrites).toBe(1);
+    });
+
+    test("or for the second tick, however many come meanwhile", () => {
+      const io = image.clone(1, ordered);
+      const journal = openTicked(io);
+      const chain = new Chain(journal);
+      journal.writePrepare(chain.next(), nothing);
+      io.run();
+      journal.tick();
+      journal.writePrepare(chain.next(), nothing);
+      io.run();
+      expect(journal.headerWrites).toBe(0);
+      expect(journal.busy).toBe(true);
+      journal.tick();
+      io.run();
+      expect(journal.headerWrites).toBe(1);
+      expect(headerOnDisk(io, 1)).toBe(true);
+      expect(headerOnDisk(io, 2)).toBe(true);
+      expect(io.writeLog.at(-1)).toEqual({
+        at: layout.headerRingAt,
+        length: sectorSize,
+        durable: true,
+      });
+      expect(journal.busy).toBe(false);
+    });
+
+    test("a flush and an end wait for no tick", () => {
+      for (const end of ["flush", "quiesce"] as const) {
+        const io = image.clone(1, ordered);
+        const journal = openTicked(io);
+        const chain = new Chain(journal);
+        journal.writePrepare(chain.next(), nothing);
+        io.run();
+        journal.writePrepare(chain.next(), nothing);
+        let ended = false;
+        journal[end](() => {
+          ended = true;
+        });
+        io.run();
+        expect(ended).toBe(true);
+        expect(headerOnDisk(io, 1)).toBe(true);
+        expect(headerOnDisk(io, 2)).toBe(true);
+        expect(journal.busy).toBe(false);
+      }
+    });
   });
 
   test("a slot is free again only when its op is covered by a checkpoint", () => {
