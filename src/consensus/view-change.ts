@@ -14,26 +14,17 @@
  * - A log loses an op only by the choice of a new primary, or by taking over such a choice.
  */
 import { assert } from "../core/assert.ts";
-import { headerSize, viewHeadersMax } from "../core/limits.ts";
+import { headerSize } from "../core/limits.ts";
 import type { Prng } from "../core/prng.ts";
 import { u64ReadNumber } from "../core/u128.ts";
 import type { Message } from "../io/message-pool.ts";
 import { frame } from "../wire/header.ts";
-import {
-  getViewHeader,
-  joinHeadersMax,
-  joinViewHeader,
-  viewHeader,
-} from "../wire/replica-headers.ts";
-import {
-  JoinViewFields,
-  ViewFields,
-  viewBodyHeaderAt,
-  writeBlankHeader,
-} from "../wire/replica-messages.ts";
+import { getViewHeader, joinViewHeader, viewHeader } from "../wire/replica-headers.ts";
+import { JoinViewFields, ViewFields, viewBodyHeaderAt } from "../wire/replica-messages.ts";
 import { divergedText } from "./diverged.ts";
 import type { HeaderChain } from "./header-chain.ts";
 import { LogDecision, LogEnd, NewLog } from "./new-log.ts";
+import { OwnLog } from "./own-log.ts";
 import type { PeerPort } from "./peer-port.ts";
 import { type ReplicaState, Status } from "./replica-state.ts";
 import { Timer } from "./timers.ts";
@@ -79,7 +70,7 @@ export class ViewChange {
   private logChosen = false;
   private readonly joinFields = new JoinViewFields();
   private readonly viewFields = new ViewFields();
-  private readonly headers = new Uint32Array(viewHeadersMax * headerWords);
+  private readonly ownLog: OwnLog;
   private persisting = false;
   private readonly exitTimer: Timer;
   private readonly joinTimer: Timer;
@@ -94,6 +85,7 @@ export class ViewChange {
   constructor(options: ViewChangeOptions) {
     this.options = options;
     this.state = options.state;
+    this.ownLog = new OwnLog(options.state);
     const { prng } = options;
     for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
       this.ends.push(new LogEnd());
@@ -201,9 +193,9 @@ export class ViewChange {
     const { state } = this;
     if (this.persisting) return;
     this.persisting = true;
-    const count = this.collectHeaders();
+    const count = this.ownLog.known();
     const { view, logView, commitMax, superblock } = state;
-    superblock.updateView(view, logView, commitMax, this.headers, count, () => {
+    superblock.updateView(view, logView, commitMax, this.ownLog.headers, count, () => {
       this.persisting = false;
       if (state.status === Status.stopped) return;
       if (state.viewDurable) this.onDurable();
@@ -253,32 +245,6 @@ export class ViewChange {
     this.sendView(-1, null);
   }
 
-  /**
-   * Collects the known headers of the log's end, highest first, into `headers`: the head's, which says
-   * where the log ends, and of the ops below it those that are known.
-   */
-  private collectHeaders(): number {
-    const { op: head } = this.state;
-    let count = 0;
-    for (let op = head; op > head - viewHeadersMax && op >= 0; op -= 1) {
-      if (this.copyHeader(op, count * headerWords)) count += 1;
-      assert(count > 0, "the head's header is known");
-    }
-    return count;
-  }
-
-  private copyHeader(op: number, target: number): boolean {
-    const { journal, superblock } = this.state;
-    if (journal.hasHeader(op)) {
-      const at = journal.headerAt(op);
-      this.headers.set(journal.headers.subarray(at, at + headerWords), target);
-      return true;
-    }
-    if (op !== superblock.checkpointOp) return false;
-    this.headers.set(superblock.checkpointHeader, target);
-    return true;
-  }
-
   // ── The exchange of logs ─────────────────────────────────────────────────────────────────────
 
   private sendJoin(): void {
@@ -286,7 +252,7 @@ export class ViewChange {
     // What this file's predecessor acknowledged is not known yet: it must not speak of the log.
     if (state.superblock.recovering) return;
     const end = this.ends[state.replica]!;
-    this.describeOwnLog(end);
+    this.ownLog.describe(end);
     const fields = this.joinFields;
     fields.op = end.op;
     fields.commitMin = end.commitMin;
@@ -298,29 +264,6 @@ export class ViewChange {
     this.options.peers.joinView(fields, end.headers, end.headerCount);
     this.joinTimer.start();
     this.tryChoose();
-  }
-
-  private describeOwnLog(end: LogEnd): void {
-    const { state } = this;
-    const { journal } = state;
-    end.known = true;
-    end.logView = state.logView;
-    end.op = state.op;
-    end.commitMin = state.commitMin;
-    end.commitMax = Math.min(state.commitMax, state.op);
-    end.checkpointOp = state.superblock.checkpointOp;
-    end.present = 0;
-    end.nack = 0;
-    end.headerCount = Math.min(joinHeadersMax, state.op + 1);
-    end.headers.fill(0);
-    for (let index = 0; index < end.headerCount; index += 1) {
-      const op = state.op - index;
-      const at = index * headerWords;
-      if (this.copyHeader(op, 0)) end.headers.set(this.headers.subarray(0, headerWords), at);
-      else writeBlankHeader(end.headers, at, op);
-      if (journal.hasPrepare(op)) end.present |= 1 << index;
-      else if (op > state.commitMin && !journal.isFaulty(op)) end.nack |= 1 << index;
-    }
   }
 
   onJoinView(message: Message): void {
@@ -419,13 +362,8 @@ export class ViewChange {
     fields.op = state.op;
     fields.commitMax = Math.min(state.commitMax, state.op);
     fields.checkpointOp = state.superblock.checkpointOp;
-    let count = 0;
-    while (count < viewHeadersMax && state.op - count >= 0) {
-      if (!this.copyHeader(state.op - count, count * headerWords)) break;
-      count += 1;
-    }
-    assert(count > 0, "the head's header is known");
-    this.options.peers.view(to, fields, this.headers, count);
+    const count = this.ownLog.unbroken();
+    this.options.peers.view(to, fields, this.ownLog.headers, count);
   }
 
   onGetView(message: Message): void {
@@ -510,9 +448,9 @@ export class ViewChange {
       if (!this.options.chain.trusts(op) || !journal.hasPrepare(op)) return;
     }
     this.persisting = true;
-    const count = this.collectHeaders();
+    const count = this.ownLog.known();
     const { view, logView, commitMax } = state;
-    superblock.updateRecovered(view, logView, commitMax, this.headers, count, () => {
+    superblock.updateRecovered(view, logView, commitMax, this.ownLog.headers, count, () => {
       this.persisting = false;
       if (state.status === Status.stopped) return;
       this.options.log("rebuilt from the other replicas: this one takes full part from now on");
