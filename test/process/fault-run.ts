@@ -85,6 +85,7 @@ class FaultRun {
       this.officialClients.push(new OfficialClient(clientPorts));
     }
     try {
+      await this.load.prepare(probe);
       while (performance.now() - began < options.durationMs) await this.round();
       await this.judge.verify(probe, true);
       await this.compareFiles();

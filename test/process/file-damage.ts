@@ -151,8 +151,9 @@ function choose(file: OpenFile, kind: RotKind, random: Prng): number[] {
     }
     case "blocks": {
       const blocks = Math.floor((file.sizeBytes - layout.gridAt) / blockSize);
+      // Some of them are free.
       const addresses = Array.from({ length: blocks }, (_, index) => index + 1);
-      return pick(addresses, random.range(1, 8), random).map(
+      return pick(addresses, random.range(4, 16), random).map(
         (address) => layout.blockAt(address) + random.below(blockSize),
       );
     }
