@@ -37,7 +37,7 @@ export function formattedImage(
 }
 
 function formatOnce(pool: SectorPool, format: FormatOptions, recovering: boolean): DiskImage {
-  const place = new PlaceMemory(memory);
+  const place = new PlaceMemory(memory, 0);
   const io = new FormatIo(pool, place);
   let done = false;
   const onDone = (error: Error | null): void => {

@@ -4,18 +4,13 @@
  * that its place handed out before.
  *
  * Tables are zeroed, and so are buffers, as io.ts promises, but for messages and rows of blocks: those
- * are used again and again by one replica, so that the remains of another one are the better test.
+ * are used again and again by one replica, so that the remains of another one are the better test. The
+ * kept replies are no such thing: what was never read into them must not look like a reply.
  */
 import { blockSize } from "../../src/core/limits.ts";
 import type { IoBuffer } from "../../src/io/io.ts";
 import { largeMessageSize, smallMessageSize } from "../../src/io/message-pool.ts";
 import { memoryBuffer } from "../wal/memory-file-io.ts";
-
-/** Messages, and room for many blocks. */
-function isReused(sizeBytes: number): boolean {
-  if (sizeBytes === smallMessageSize || sizeBytes === largeMessageSize) return true;
-  return sizeBytes > 8 * blockSize && sizeBytes % blockSize === 0;
-}
 
 /** Buffers by size, of all places and all seeds. */
 export class SharedMemory {
@@ -41,10 +36,21 @@ export class SharedMemory {
 export class PlaceMemory {
   private readonly taken: IoBuffer[] = [];
 
-  constructor(private readonly shared: SharedMemory) {}
+  /** @param repliesSize - Bytes of the kept replies. */
+  constructor(
+    private readonly shared: SharedMemory,
+    private readonly repliesSize: number,
+  ) {}
+
+  /** Messages, and room for many blocks. */
+  private isReused(sizeBytes: number): boolean {
+    if (sizeBytes === smallMessageSize || sizeBytes === largeMessageSize) return true;
+    if (sizeBytes === this.repliesSize) return false;
+    return sizeBytes > 8 * blockSize && sizeBytes % blockSize === 0;
+  }
 
   allocate(sizeBytes: number): IoBuffer {
-    return this.take(sizeBytes, !isReused(sizeBytes));
+    return this.take(sizeBytes, !this.isReused(sizeBytes));
   }
 
   /** For tables. */

@@ -217,7 +217,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     clock.skewUs = drawn.skewUs;
     const options = { ...drawn, format, fileSize };
     const standby = index >= this.replicaCount;
-    const placeMemory = new PlaceMemory(memory);
+    const placeMemory = new PlaceMemory(memory, this.layout.repliesSize);
     return new Place(index, standby, options, disk, clock, placeMemory, this);
   }
 
