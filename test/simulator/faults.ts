@@ -12,15 +12,17 @@ import {
   superblockCopySize,
   superblockCopySpacing,
 } from "../../src/wal/data-file.ts";
+import { headerOp } from "../../src/wal/headers.ts";
 import { superblockLayout } from "../../src/wal/superblock-layout.ts";
 import { Command, frame } from "../../src/wire/header.ts";
+import { Ambush, ambushDownUs } from "./ambush.ts";
 import { type Atlas, Zone } from "./atlas.ts";
 import { skewUsMax } from "./clock.ts";
 import type { Callbacks, EventQueue } from "./event-queue.ts";
 import type { Network } from "./network.ts";
 import { type Place, PlaceState } from "./place.ts";
 import type { Sockets } from "./sockets.ts";
-import { exponential } from "./streams.ts";
+import { exponential, logarithmicRange } from "./streams.ts";
 import type { FaultOptions } from "./swarm.ts";
 import { type Counts, Kind, type Trace } from "./trace.ts";
 
@@ -46,31 +48,11 @@ const slowUsMax = 10_000_000;
 /** A full disk gets room again after up to this time. Microseconds. */
 const fullUsMax = 10_000_000;
 
+/** Mean time between the returns of replicas after an outage. Microseconds. */
+const apartUsMax = 5_000_000;
+
 /** Places looked at for one that may be damaged. */
 const attemptsMax = 12;
-
-/** An ambushed replica is started again soon. Mean, microseconds. */
-const ambushDownUs = 200_000;
-
-const ambushZones = [
-  Zone.superblock,
-  Zone.superblock,
-  Zone.headers,
-  Zone.prepares,
-  Zone.prepares,
-  Zone.replies,
-  Zone.grid,
-] as const;
-
-const ambushCommands = [
-  Command.prepare,
-  Command.prepareOk,
-  Command.commit,
-  Command.exitView,
-  Command.joinView,
-  Command.view,
-  Command.reply,
-] as const;
 
 const sectorWords = sectorSize / 4;
 
@@ -78,24 +60,30 @@ const sectorWords = sectorSize / 4;
 const coveredFrom = superblockLayout.word.magic;
 
 export class Faults {
-  private active = false;
-  /** The replica for which an ambush is laid. */
-  private ambushed: Place | null = null;
+  active = false;
+  private readonly ambush: Ambush;
   private readonly one = new Uint32Array(sectorWords);
+  private readonly oneBytes = new Uint8Array(this.one.buffer);
   private readonly other = new Uint32Array(sectorWords);
 
   constructor(
     private readonly owner: FaultsOwner,
-    private readonly options: FaultOptions,
-    private readonly random: Prng,
-  ) {}
+    readonly options: FaultOptions,
+    readonly random: Prng,
+  ) {
+    this.ambush = new Ambush(this);
+  }
+
+  get world(): FaultsOwner {
+    return this.owner;
+  }
 
   start(): void {
     this.active = true;
     const { options } = this;
     this.repeat(options.crashUs, () => this.crash());
-    this.repeat(options.ambushUs, () => this.ambush());
-    this.repeat(options.outageUs, () => this.outage());
+    this.repeat(options.ambushUs, () => this.ambush.lay(this.pick()));
+    this.repeat(options.outageUs, () => this.outage("outages", ""));
     this.repeat(options.pauseUs, () => this.pause());
     this.repeat(options.partitionUs, () => this.partition());
     this.repeat(options.clogUs, () => this.clog());
@@ -129,7 +117,7 @@ export class Faults {
     next();
   }
 
-  private happened(name: string, place: Place | null, detail: () => string, a = 0, b = 0): void {
+  happened(name: string, place: Place | null, detail: () => string, a = 0, b = 0): void {
     const { faultCounts, trace } = this.owner;
     faultCounts[name] = (faultCounts[name] ?? 0) + 1;
     trace.record(Kind.fault, place?.index ?? 255, a, b);
@@ -150,58 +138,19 @@ export class Faults {
     return count;
   }
 
+  /** Whether it may be stopped: so many voters at most are. */
+  mayStop(place: Place): boolean {
+    const counted = !place.standby && place.state === PlaceState.up && !place.paused;
+    return !counted || this.unavailable() < this.options.downMax;
+  }
+
   private crash(): void {
     const place = this.pick();
     const power = this.random.chance(this.options.powerShare);
     const downUs = exponential(this.random, this.options.downMeanUs);
-    if (place.state === PlaceState.down) return;
-    const counted = !place.standby && place.state === PlaceState.up && !place.paused;
-    if (counted && this.unavailable() >= this.options.downMax) return;
+    if (place.state === PlaceState.down || !this.mayStop(place)) return;
     this.happened(power ? "power cuts" : "kills", place, () => `for ${downUs} µs`);
     this.owner.crash(place, power, downUs);
-  }
-
-  /**
-   * Waits until a replica writes to some zone or sends some message, and kills it then or a little
-   * later: the moments that matter are short, and a crash at any time seldom meets them.
-   */
-  private ambush(): void {
-    const { random, owner } = this;
-    const place = this.pick();
-    const power = random.chance(this.options.powerShare);
-    const delayUs = random.chance(0.3) ? 0 : random.below(place.disk.timing.writeUs * 4);
-    const downUs = exponential(random, Math.min(this.options.downMeanUs, ambushDownUs));
-    const bySend = owner.sockets === null && owner.replicaCount > 1 && random.chance(0.5);
-    const zone = ambushZones[random.below(ambushZones.length)]!;
-    const command = ambushCommands[random.below(ambushCommands.length)]!;
-    if (place.state !== PlaceState.up || this.ambushed !== null) return;
-    this.ambushed = place;
-    const { generation } = place;
-    const spring = (): void => {
-      this.disarm();
-      owner.callbacks.after(delayUs, () => {
-        if (!this.active || place.generation !== generation) return;
-        if (this.unavailable() >= this.options.downMax) return;
-        const what = bySend ? `after sending command ${command}` : `writing to zone ${zone}`;
-        this.happened("ambushes", place, () => `${what}, for ${downUs} µs`, zone, command);
-        owner.crash(place, power, downUs);
-      });
-    };
-    if (bySend) {
-      owner.network.onSend = (from, bytes) => {
-        if (from === place.index && bytes[frame.at.command] === command) spring();
-      };
-    } else {
-      place.disk.onWrite = (fileAt) => {
-        if (owner.atlas.areaAt(fileAt).zone === zone) spring();
-      };
-    }
-  }
-
-  private disarm(): void {
-    this.owner.network.onSend = null;
-    if (this.ambushed !== null) this.ambushed.disk.onWrite = null;
-    this.ambushed = null;
   }
 
   /** A replica begins to open its file: some die again before they have. */
@@ -219,11 +168,13 @@ export class Faults {
     });
   }
 
-  private outage(): void {
+  /** All lose their power at once, and come back one after the other. */
+  outage(name: string, cause: string): void {
     const downUs = exponential(this.random, this.options.downMeanUs);
-    this.happened("outages", null, () => `for about ${downUs} µs`);
+    const apartUs = logarithmicRange(this.random, 10_000, apartUsMax);
+    this.happened(name, null, () => `${cause}for about ${downUs} µs`);
     for (const place of this.owner.places) {
-      const extraUs = this.random.below(500_000);
+      const extraUs = exponential(this.random, apartUs);
       if (place.state !== PlaceState.down) this.owner.crash(place, true, downUs + extraUs);
     }
   }
@@ -231,8 +182,7 @@ export class Faults {
   private pause(): void {
     const place = this.pick();
     const durationUs = exponential(this.random, this.options.pauseMeanUs) + 1;
-    if (place.state !== PlaceState.up || place.paused) return;
-    if (!place.standby && this.unavailable() >= this.options.downMax) return;
+    if (place.state !== PlaceState.up || place.paused || !this.mayStop(place)) return;
     this.happened("pauses", place, () => `for ${durationUs} µs`);
     place.pause(durationUs);
   }
@@ -248,10 +198,14 @@ export class Faults {
     const ends = clientsToo ? network.ends : places.length;
     const side: number[] = [];
     for (let end = 0; end < ends; end += 1) side.push(random.below(2));
-    if (random.chance(0.4)) {
-      // One replica alone.
-      side.fill(0);
-      side[random.below(places.length)] = 1;
+    const alone = random.chance(0.4) ? places[random.below(places.length)] : undefined;
+    // A primary that goes on with some of the clients, and numbers what will not be the log's.
+    const primary = random.chance(0.3) ? this.primary() : undefined;
+    const one = primary ?? alone;
+    if (one !== undefined) {
+      for (let end = 0; end < places.length; end += 1) side[end] = 0;
+      if (!clientsToo) side.fill(0);
+      side[one.index] = 1;
     }
     const cut: [number, number][] = [];
     for (let from = 0; from < ends; from += 1) {
@@ -270,6 +224,18 @@ export class Faults {
     callbacks.after(durationUs, () => {
       for (const [from, to] of cut) network.restoreLink(from, to);
     });
+  }
+
+  private primary(): Place | undefined {
+    let primary: Place | undefined;
+    let view = -1;
+    for (const place of this.owner.places) {
+      const replica = place.state === PlaceState.up ? place.parts!.replica : null;
+      if (replica === null || !replica.isNormalPrimary || replica.view <= view) continue;
+      primary = place;
+      view = replica.view;
+    }
+    return primary;
   }
 
   private clog(): void {
@@ -371,6 +337,29 @@ export class Faults {
     atlas.add(place.index, zone, index);
     const name = kind === "rot" ? "rotten sectors" : "unreadable sectors";
     this.happened(name, place, () => this.describe(sector * sectorSize), zone, index);
+  }
+
+  /** A machine has stopped: sometimes what it wrote last does not survive. */
+  onCrash(place: Place): void {
+    if (!this.active || !this.random.chance(this.options.tailRotShare)) return;
+    const { atlas, layout } = this.owner;
+    let newest = -1;
+    let newestOp = 0;
+    for (let slot = 0; slot < layout.slotCount; slot += 1) {
+      place.disk.peek(layout.prepareAt(slot) / sectorSize, this.one, 0);
+      if (this.oneBytes[frame.at.command] !== Command.prepare) continue;
+      const op = headerOp(this.one, 0);
+      if (op <= newestOp || !this.slotSettled(place, slot)) continue;
+      newest = slot;
+      newestOp = op;
+    }
+    if (newest === -1 || !atlas.mayDamage(place.index, Zone.prepares, newest)) return;
+    const sector = atlas.startOf(Zone.prepares, newest) / sectorSize;
+    place.disk.peek(sector, this.one, 0);
+    this.one[this.random.below(64)]! ^= 1 << this.random.below(32);
+    place.disk.overwrite(sector, this.one);
+    atlas.add(place.index, Zone.prepares, newest);
+    this.happened("rotten tails", place, () => `op ${newestOp} in slot ${newest}`, newest);
   }
 
   /** One of the sectors of a place that are in use. */
@@ -505,7 +494,7 @@ export class Faults {
   /** Ends what lasts: paused, slow, full and failing machines, cut and clogged links. */
   heal(): void {
     this.active = false;
-    this.disarm();
+    this.ambush.disarm();
     const { network, places } = this.owner;
     network.healed = true;
     network.restoreLinks();

@@ -415,6 +415,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
 
   crash(place: Place, power: boolean, downUs: number): void {
     place.crash(power);
+    this.faults.onCrash(place);
     this.trace.record(Kind.crash, place.index, power ? 1 : 0, place.starts);
     this.load.onReplicaCrash(place.index);
     for (let client = 0; client < this.options.clients; client += 1) {

@@ -39,6 +39,8 @@ export interface FaultOptions {
   readonly slowDiskUs: number;
   readonly rotUs: number;
   readonly latentUs: number;
+  /** Share of the crashes after which the newest prepare is damaged. */
+  readonly tailRotShare: number;
   readonly misdirectedReadUs: number;
   readonly misdirectedWriteUs: number;
   readonly superblockUs: number;
@@ -101,6 +103,7 @@ export const faultNames = {
   "slow-disk": "slowDiskUs",
   rot: "rotUs",
   latent: "latentUs",
+  "tail-rot": "tailRotShare",
   "misdirected-read": "misdirectedReadUs",
   "misdirected-write": "misdirectedWriteUs",
   superblock: "superblockUs",
@@ -252,6 +255,7 @@ const noFaults: FaultOptions = {
   slowDiskUs: 0,
   rotUs: 0,
   latentUs: 0,
+  tailRotShare: 0,
   misdirectedReadUs: 0,
   misdirectedWriteUs: 0,
   superblockUs: 0,
@@ -271,7 +275,7 @@ function drawFaults(random: Prng, replicaCount: number): FaultOptions {
   return {
     crashUs: every(0.7, 3, 40),
     powerShare: random.range(0, 4) / 4,
-    ambushUs: every(0.5, 2, 30),
+    ambushUs: every(0.6, 0.5, 10),
     outageUs: every(0.3, 20, 200),
     downMeanUs: logarithmicRange(random, second / 10, 60 * second),
     relapseShare: random.chance(0.5) ? 0 : random.range(1, 5) / 10,
@@ -287,6 +291,7 @@ function drawFaults(random: Prng, replicaCount: number): FaultOptions {
     slowDiskUs: every(0.3, 5, 60),
     rotUs: every(0.4, 2, 20),
     latentUs: every(0.4, 2, 20),
+    tailRotShare: random.chance(0.6) ? 0 : random.range(1, 5) / 10,
     misdirectedReadUs: every(0.3, 3, 30),
     misdirectedWriteUs: every(0.3, 5, 60),
     superblockUs: every(0.3, 5, 60),

@@ -1,7 +1,8 @@
 /** Mistakes about who holds what, and who may say so: what only several replicas can get wrong. */
 import { NewLog } from "../../../src/consensus/new-log.ts";
-import { u64ReadNumber, u128Equal } from "../../../src/core/u128.ts";
+import { u64ReadNumber, u128Copy } from "../../../src/core/u128.ts";
 import { frame, prepareHeader } from "../../../src/wire/header.ts";
+import { getPrepareHeader } from "../../../src/wire/replica-headers.ts";
 import type { Canary } from "./canary.ts";
 
 export const countAckTwice: Canary = {
@@ -77,9 +78,9 @@ export const trustStaleHeaders: Canary = {
   },
 };
 
-export const takeAnyPrepare: Canary = {
-  name: "take-any-prepare",
-  what: "a missing prepare is taken from a peer whatever its checksum",
+export const repairByOp: Canary = {
+  name: "repair-by-op",
+  what: "a missing prepare is answered and taken by its op, whatever its checksum",
   replicasMin: 3,
   install({ replica, journal }) {
     const { repair } = replica;
@@ -88,6 +89,14 @@ export const takeAnyPrepare: Canary = {
       if (wants(op, message)) return true;
       if (op > replica.op || op <= replica.commitMin || !journal.canWrite(op)) return false;
       return !journal.hasPrepare(op);
+    };
+    const onGetPrepare = repair.onGetPrepare.bind(repair);
+    repair.onGetPrepare = (message) => {
+      const { words } = message;
+      const op = u64ReadNumber(words, getPrepareHeader.word.op);
+      const at = getPrepareHeader.word.prepareChecksum;
+      if (journal.hasHeader(op)) u128Copy(words, at, journal.headers, journal.headerAt(op));
+      onGetPrepare(message);
     };
   },
 };
@@ -143,16 +152,6 @@ export const timeGoesBack: Canary = {
   },
 };
 
-export const overwriteLiveSlots: Canary = {
-  name: "overwrite-live-slots",
-  what: "a journal slot is overwritten before a checkpoint covers what is in it",
-  replicasMin: 1,
-  install({ journal }) {
-    journal.canWrite = (op) =>
-      journal["writing"][op % journal.slotCount] === 0 && journal["freeWrites"].length > 0;
-  },
-};
-
 export const executeUncommitted: Canary = {
   name: "execute-uncommitted",
   what: "a backup executes a prepare as soon as it arrives",
@@ -167,21 +166,12 @@ export const executeUncommitted: Canary = {
   },
 };
 
-export const ackByOpAlone: Canary = {
-  name: "ack-by-op-alone",
-  what: "an acknowledgement is counted by its op, whatever prepare it is for",
+export const rebuiltVotes: Canary = {
+  name: "rebuilt-votes",
+  what: "a replica whose file was lost takes full part at once, although it has forgotten everything",
   replicasMin: 3,
-  install({ replica }) {
-    const { primary } = replica;
-    const acknowledge = primary["acknowledge"].bind(primary);
-    primary["acknowledge"] = (op, words, checksumAt, from) => {
-      const entry = primary["pipeline"].find(op);
-      if (entry === null || u128Equal(entry.checksum, 0, words, checksumAt)) {
-        acknowledge(op, words, checksumAt, from);
-      } else {
-        acknowledge(op, entry.checksum, 0, from);
-      }
-    };
+  install({ superblock }) {
+    Object.defineProperty(superblock, "recovering", { value: false });
   },
 };
 
@@ -192,13 +182,12 @@ export const consensusCanaries: readonly Canary[] = [
   dropWithoutNacks,
   nackLost,
   trustStaleHeaders,
-  takeAnyPrepare,
+  repairByOp,
   smallViewQuorum,
   keepStaleOps,
   forgetRequestsInLog,
   takeRequestTwice,
   timeGoesBack,
-  overwriteLiveSlots,
   executeUncommitted,
-  ackByOpAlone,
+  rebuiltVotes,
 ];

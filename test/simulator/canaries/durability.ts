@@ -40,3 +40,12 @@ export const skipKeptReplies: Canary = {
     parts.replies.write = (_slot, _buffer, _at, onWritten) => later(context, onWritten);
   },
 };
+
+export const believeRottenPrepare: Canary = {
+  name: "believe-rotten-prepare",
+  what: "a prepare that is read back from the journal is not verified",
+  replicasMin: 3,
+  install({ journal }) {
+    journal["prepareIntact"] = () => true;
+  },
+};

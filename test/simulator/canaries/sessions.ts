@@ -19,3 +19,13 @@ export const loseRepeatedReply: Canary = {
     port.repeatReply = () => {};
   },
 };
+
+export const evictYoungest: Canary = {
+  name: "evict-youngest",
+  what: "a new session pushes out the one that was used last",
+  replicasMin: 1,
+  install({ sessions }) {
+    const isOlder = sessions["isOlder"].bind(sessions);
+    sessions["isOlder"] = (slot, other) => !isOlder(slot, other);
+  },
+};

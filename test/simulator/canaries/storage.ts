@@ -1,6 +1,6 @@
 /** Mistakes about blocks of the grid. */
 import { blockLayout } from "../../../src/storage/format.ts";
-import type { Canary } from "./canary.ts";
+import { type Canary, later } from "./canary.ts";
 
 export const anyAddress: Canary = {
   name: "any-address",
@@ -18,5 +18,28 @@ export const anyAddress: Canary = {
       const sound = verify(buffer, wordAt, foundAt, own, 0, type) === null;
       return sound ? null : result;
     };
+  },
+};
+
+export const reuseBlocksEarly: Canary = {
+  name: "reuse-blocks-early",
+  what: "a block that a checkpoint does not need is used again before that checkpoint is durable",
+  replicasMin: 1,
+  install(parts) {
+    const { freeSet } = parts.storage.grid;
+    const freezeEnd = freeSet.freezeEnd.bind(freeSet);
+    freeSet.freezeEnd = () => {
+      freezeEnd();
+      freeSet.freezeBegin();
+    };
+  },
+};
+
+export const skipSyncFetch: Canary = {
+  name: "skip-sync-fetch",
+  what: "a replica that moved to a checkpoint of the cluster's serves before it has the blocks",
+  replicasMin: 3,
+  install(parts, context) {
+    parts.storage.fetchMissing = (_opMin, onDone) => later(context, onDone);
   },
 };

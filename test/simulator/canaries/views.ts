@@ -9,22 +9,37 @@ export const volatileView: Canary = {
     Object.defineProperty(parts.replica, "viewDurable", { get: () => true });
     const { superblock } = parts;
     const updateView = superblock.updateView.bind(superblock);
+    const updateRecovered = superblock.updateRecovered.bind(superblock);
     let writing = false;
     let next: (() => void) | null = null;
+    const written = (): void => {
+      writing = false;
+      const waiting = next;
+      next = null;
+      waiting?.();
+    };
     superblock.updateView = (view, logView, commitMax, headers, count, onDone) => {
       const copy = headers.slice();
       const write = (): void => {
         writing = true;
-        updateView(view, logView, commitMax, copy, count, () => {
-          writing = false;
-          const waiting = next;
-          next = null;
-          waiting?.();
-        });
+        updateView(view, logView, commitMax, copy, count, written);
       };
       if (writing) next = write;
       else write();
       later(context, onDone);
+    };
+    // The end of a rebuilding waits for its turn, and is as it should be.
+    superblock.updateRecovered = (view, logView, commitMax, headers, count, onDone) => {
+      const copy = headers.slice();
+      const write = (): void => {
+        writing = true;
+        updateRecovered(view, logView, commitMax, copy, count, () => {
+          written();
+          onDone();
+        });
+      };
+      if (writing) next = write;
+      else write();
     };
   },
 };
