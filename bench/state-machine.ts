@@ -13,7 +13,7 @@ import { Prng } from "../src/core/prng.ts";
 import { transferRecord } from "../src/ledger/records.ts";
 import { StateMachine } from "../src/ledger/state-machine.ts";
 import { statusCreated } from "../src/ledger/status.ts";
-import { allocateLarge } from "../src/native/memory.ts";
+import { allocateLarge, commitPages } from "../src/native/memory.ts";
 import { wordArena } from "../src/server/word-arena.ts";
 import { RingStore } from "./state-machine/ring-store.ts";
 
@@ -185,7 +185,7 @@ function measure(load: Load, transfers: number): string[] {
   const allocate =
     values.memory === "heap"
       ? (count: number) => new Uint32Array(count)
-      : wordArena((sizeBytes) => allocateLarge(sizeBytes).words);
+      : wordArena(allocateLarge, commitPages);
   const bench = new Bench(load, (count) => {
     words += count;
     return allocate(count);

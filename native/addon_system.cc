@@ -44,6 +44,46 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// Touches pages in a thread of libuv's pool.
+class TouchWork : public Napi::AsyncWorker {
+ public:
+  TouchWork(const Napi::Function& on_done, std::shared_ptr<BufferRegistry> buffers, uint32_t id,
+            size_t at, size_t size_bytes)
+      : Napi::AsyncWorker(on_done, "pacioli.touch"),
+        buffers_(std::move(buffers)),
+        id_(id),
+        base_(buffers_->base(id) + at),
+        size_bytes_(size_bytes) {
+    buffers_->pin(id_);
+  }
+  ~TouchWork() override { buffers_->unpin(id_); }
+
+  void Execute() override { BufferRegistry::touch(base_, size_bytes_); }
+
+ private:
+  const std::shared_ptr<BufferRegistry> buffers_;
+  const uint32_t id_;
+  uint8_t* const base_;
+  const size_t size_bytes_;
+};
+
+// touch(id, at, sizeBytes, onDone): onDone is called from libuv's loop.
+Napi::Value touch(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  CHECK(info.Length() == 4 && info[0].IsNumber() && info[3].IsFunction());
+  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
+  size_t at;
+  size_t size_bytes;
+  CHECK(read_size(env, info[1], &at));
+  CHECK(read_size(env, info[2], &size_bytes));
+  AddonData& data = addon_data(env);
+  const size_t all_bytes = data.buffers->size_bytes(id);
+  CHECK(at <= all_bytes);
+  CHECK(size_bytes <= all_bytes - at);
+  (new TouchWork(info[3].As<Napi::Function>(), data.buffers, id, at, size_bytes))->Queue();
+  return env.Undefined();
+}
+
 template <uint64_t (*read_clock)()>
 napi_value write_clock(napi_env env, napi_callback_info) {
   const uint64_t now_ns = read_clock();
@@ -97,6 +137,7 @@ napi_value wrap_buffer(napi_env env, AddonData& data, uint32_t id) {
 
 void export_system(Napi::Env env, Napi::Object exports) {
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  exports.Set("touch", Napi::Function::New<touch>(env, "touch"));
   exports.Set("fileLock", Napi::Function::New<with_file<int, file_lock>>(env, "fileLock"));
   exports.Set("fileUnlock", Napi::Function::New<with_file<int, file_unlock>>(env, "fileUnlock"));
   exports.Set("fileSize", Napi::Function::New<with_file<int64_t, file_size>>(env, "fileSize"));

@@ -78,6 +78,13 @@ void BufferRegistry::unmap(uint32_t id) {
   ids_free_.push_back(id);
 }
 
+void BufferRegistry::touch(uint8_t* base, size_t size_bytes) {
+  // An atomic write of what is there: one that another thread makes meanwhile is not lost.
+  for (size_t at = 0; at < size_bytes; at += page_size) {
+    __atomic_fetch_or(base + at, 0, __ATOMIC_RELAXED);
+  }
+}
+
 uint8_t* BufferRegistry::base(uint32_t id) const {
   CHECK(contains(id));
   return buffers_[id].base;

@@ -32,6 +32,10 @@ class BufferRegistry {
   uint8_t* base(uint32_t id) const;
   size_t size_bytes(uint32_t id) const;
 
+  // A kernel takes pages for memory when it is first touched. Any thread may touch pages that
+  // another one uses: not a bit changes. The caller has the buffer pinned meanwhile.
+  static void touch(uint8_t* base, size_t size_bytes);
+
   void pin(uint32_t id);
   void unpin(uint32_t id);
 

@@ -48,6 +48,10 @@ async function memory() {
     }
   }
   assert.equal(addon.allocate(2 ** 52, false), null);
+  const { id, memory } = addon.allocate(65_536, true);
+  new Uint8Array(memory)[4096] = 7;
+  await new Promise((resolve) => addon.touch(id, 4096, 8192, resolve));
+  assert.equal(new Uint8Array(memory)[4096], 7);
   globalThis.gc?.(); // Frees what was allocated above.
   await wait();
 }

@@ -67,6 +67,23 @@ TEST(memory_large, "a large table commits only what is touched") {
   buffers.free(id);
 }
 
+TEST(memory_touch, "touched pages are there and keep what is in them") {
+  BufferRegistry buffers;
+  constexpr size_t size_bytes = 64 * 4096;
+  const uint32_t id = buffers.allocate(size_bytes, false);
+  uint8_t* base = buffers.base(id);
+  base[4096] = 0x5a;
+  unsigned char present[64] = {};
+  EXPECT(mincore(base, size_bytes, present) == 0);
+  EXPECT((present[7] & 1) == 0);
+  BufferRegistry::touch(base, 32 * 4096);
+  EXPECT(mincore(base, size_bytes, present) == 0);
+  for (int page = 0; page < 32; page += 1) EXPECT((present[page] & 1) == 1);
+  EXPECT(base[4096] == 0x5a);
+  EXPECT(base[0] == 0);
+  buffers.free(id);
+}
+
 TEST(memory_pins, "a pinned buffer is unmapped with its last pin, and its number given out then") {
   BufferRegistry buffers;
   const uint32_t id = buffers.allocate(4096, false);

@@ -45,6 +45,9 @@ export interface NativeAddon {
   /** Zeroed pages, freed with the last reference to `memory`; null when there are none. */
   allocate(sizeBytes: number, large: boolean): { id: number; memory: ArrayBuffer } | null;
 
+  /** Has the kernel commit pages of a buffer, in another thread; changes nothing in them. */
+  touch(id: number, at: number, sizeBytes: number, onDone: () => void): void;
+
   /** Receives the clocks' nanoseconds as (low, high) words. */
   readonly clockMemory: ArrayBuffer;
   clockMonotonic(): void;

@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { addonAbsence } from "./addon.ts";
-import { allocateLarge, allocatePages, allocatePortable, type PageMemory } from "./memory.ts";
+import {
+  allocateLarge,
+  allocatePages,
+  allocatePortable,
+  commitPages,
+  type PageMemory,
+} from "./memory.ts";
 
 const switchedOff = process.env["PACIOLI_NO_ADDON"] === "1";
 
@@ -71,4 +77,30 @@ test("memory that nobody can give is an error with a code", () => {
   for (const allocate of [allocatePages, allocateLarge]) {
     expect(() => allocate(2 ** 52)).toThrow(expect.objectContaining({ code: "ERR_NO_MEMORY" }));
   }
+});
+
+test("pages are committed in another thread, and keep what is in them", async () => {
+  const memory = allocateLarge(16 * 1024 * 1024);
+  memory.words[5] = 7;
+  let done = false;
+  commitPages(memory, 0, memory.sizeBytes, () => {
+    done = true;
+  });
+  let written = 0;
+  while (!done && written < 2000) {
+    for (let page = 0; page < memory.words.length; page += 1024) memory.words[page] += 1;
+    written += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  // Without the addon nothing is done, and nobody is called.
+  expect(done).toBe(!switchedOff);
+  expect(memory.words[5]).toBe(7);
+  for (let page = 0; page < memory.words.length; page += 1024) {
+    expect(memory.words[page]).toBe(written);
+  }
+});
+
+test("committing pages outside of the memory is a bug", () => {
+  const memory = allocateLarge(8192);
+  expect(() => commitPages(memory, 4096, 8192, () => {})).toThrow("lie in the memory");
 });

@@ -55,6 +55,21 @@ export function allocateLarge(sizeBytes: number): PageMemory {
   return allocate(sizeBytes, true);
 }
 
+/**
+ * Has the kernel commit these pages before they are used, in another thread, and calls back when it
+ * has: a page that is used first may take milliseconds where a hypervisor has to find memory for it.
+ * Does nothing, and never calls back, without the addon.
+ */
+export function commitPages(
+  memory: PageMemory,
+  at: number,
+  sizeBytes: number,
+  onDone: () => void,
+): void {
+  assert(at + sizeBytes <= memory.sizeBytes, "the pages lie in the memory");
+  if (memory.id >= 0) loadAddon()?.touch(memory.id, at, sizeBytes, onDone);
+}
+
 function allocate(sizeBytes: number, large: boolean): PageMemory {
   assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, "memory has a size");
   assert(sizeBytes % 4 === 0, "memory is whole words");

@@ -13,7 +13,7 @@ import { openIo } from "../io/open-io.ts";
 import { formatAddress } from "../io/socket-address.ts";
 import { systemTime } from "../native/clocks.ts";
 import { closeDataFile, type DataFile, openDataFile } from "../native/files.ts";
-import { allocateLarge } from "../native/memory.ts";
+import { allocateLarge, commitPages } from "../native/memory.ts";
 import { DataFileLayout, superblockCopies, superblockCopySpacing } from "../wal/data-file.ts";
 import { Superblock } from "../wal/superblock.ts";
 import { ownRelease } from "../wire/release.ts";
@@ -200,7 +200,7 @@ export class Server {
       memory: this.memory(),
       grouping: options.grouping,
       journalTicks: true,
-      allocateWords: wordArena((sizeBytes) => allocateLarge(sizeBytes).words),
+      allocateWords: wordArena(allocateLarge, commitPages),
       extend: gridGrowth(file.fd, gridAt, (run) => this.defer(run)),
       gridBlocksMax: Math.min(gridBlocksMax, Math.floor(Number.MAX_SAFE_INTEGER / blockSize)),
       log: (text) => this.events.onLog("info", text),

@@ -4,9 +4,12 @@
  * memory to V8, which answers its growth with major garbage collections. One region of 1 GiB is
  * one such collection where slabs of a few megabytes each would be hundreds.
  *
- * Nothing is given back: tables only grow.
+ * Nothing is given back: tables only grow. So it is known which pages will be touched next, and they
+ * are committed before, a few at a time, in another thread: the first touch of a huge page costs
+ * milliseconds on many virtual machines.
  */
 import { assert } from "../core/assert.ts";
+import type { PageMemory } from "../native/memory.ts";
 
 /** Bytes of a region. */
 export const regionSize = 1024 * 1024 * 1024;
@@ -14,27 +17,77 @@ export const regionSize = 1024 * 1024 * 1024;
 /** Pieces start at multiples of it. Bytes. */
 const alignment = 4096;
 
+/** Committed at a time: a huge page. Bytes. */
+const commitSize = 2 * 1024 * 1024;
+
+/** Committed but not used: half of what is used, within these bounds. Bytes. */
+const aheadMin = 4 * 1024 * 1024;
+const aheadMax = 32 * 1024 * 1024;
+
+/** See `commitPages`. */
+export type CommitPages = (
+  memory: PageMemory,
+  at: number,
+  sizeBytes: number,
+  onDone: () => void,
+) => void;
+
+class Region {
+  used = 0;
+  /** Bytes from the start that are committed, or were asked to be. */
+  private committed = 0;
+  private committing = false;
+
+  constructor(
+    private readonly memory: PageMemory,
+    private readonly commit: CommitPages,
+  ) {}
+
+  has(sizeBytes: number): boolean {
+    return this.used + sizeBytes <= this.memory.sizeBytes;
+  }
+
+  cut(count: number, sizeBytes: number): Uint32Array {
+    const at = this.used;
+    this.used += sizeBytes;
+    this.commitAhead();
+    return this.memory.words.subarray(at / 4, at / 4 + count);
+  }
+
+  private commitAhead(): void {
+    const ahead = Math.min(aheadMax, Math.max(aheadMin, this.used / 2));
+    const end = Math.min(this.used + ahead, this.memory.sizeBytes - commitSize);
+    if (this.committing || this.committed > end) return;
+    this.committing = true;
+    const at = this.committed;
+    this.committed += commitSize;
+    this.commit(this.memory, at, commitSize, this.onCommitted);
+  }
+
+  private readonly onCommitted = (): void => {
+    this.committing = false;
+    this.commitAhead();
+  };
+}
+
 /**
  * @param allocate - Zeroed memory of this many bytes, committed when touched.
  * @returns A function that gives zeroed words, disjoint from all it gave before.
  */
 export function wordArena(
-  allocate: (sizeBytes: number) => Uint32Array,
+  allocate: (sizeBytes: number) => PageMemory,
+  commit: CommitPages,
   sizeBytes = regionSize,
 ): (count: number) => Uint32Array {
-  let region: Uint32Array | null = null;
-  let used = 0;
+  let region: Region | null = null;
   return (count) => {
     assert(count > 0, "memory has a size");
-    const words = Math.ceil((count * 4) / alignment) * (alignment / 4);
+    const pieceSize = Math.ceil((count * 4) / alignment) * alignment;
     // What would take much of a region gets memory of its own.
-    if (words * 4 > sizeBytes / 4) return allocate(words * 4).subarray(0, count);
-    if (region === null || used + words > region.length) {
-      region = allocate(sizeBytes);
-      used = 0;
+    if (pieceSize > sizeBytes / 4) return allocate(pieceSize).words.subarray(0, count);
+    if (region === null || !region.has(pieceSize)) {
+      region = new Region(allocate(sizeBytes), commit);
     }
-    const piece = region.subarray(used, used + count);
-    used += words;
-    return piece;
+    return region.cut(count, pieceSize);
   };
 }
