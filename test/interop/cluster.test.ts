@@ -17,6 +17,8 @@ import {
 import { ClusterProcesses } from "../process/cluster.ts";
 import { ClusterSession } from "../process/cluster-session.ts";
 import { cleanUp, pacioli } from "../process/server.ts";
+import { makeAccount, makeTransfer } from "../reference/make.ts";
+import { created } from "../reference/records.ts";
 import { runSuite, suiteTests } from "./official-suite.ts";
 
 afterAll(cleanUp);
@@ -85,6 +87,24 @@ describe("the official client's tests", () => {
     expect(await viewOf(cluster)).toBeGreaterThan(1);
     await stopIntact(cluster);
   });
+});
+
+test("a client that knows nobody but a backup gets its changes done", async () => {
+  const cluster = await ClusterProcesses.start(3);
+  const primary = (await viewOf(cluster)) % 3;
+  const backup = (primary + 1) % 3;
+  const client = createClient({
+    cluster_id: 0n,
+    replica_addresses: [String(cluster.ports[backup])],
+  });
+  try {
+    expect((await client.createAccounts([makeAccount(1n), makeAccount(2n)])).length).toBe(2);
+    const results = await client.createTransfers([makeTransfer(1n, 1n, 2n, 5n)]);
+    expect(results.map(({ status }) => status)).toEqual([created]);
+  } finally {
+    client.destroy();
+  }
+  await stopIntact(cluster);
 });
 
 /** See conformance.test.ts. */
