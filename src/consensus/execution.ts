@@ -19,7 +19,7 @@ import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import { sectorCeil } from "../wal/data-file.ts";
 import { headerMessageSize } from "../wal/headers.ts";
-import { PrepareRead } from "../wal/journal.ts";
+import { PrepareRead } from "../wal/prepare-reads.ts";
 import { frame, prepareHeader } from "../wire/header.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import { divergedText } from "./diverged.ts";

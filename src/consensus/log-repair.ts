@@ -14,7 +14,7 @@ import { u64ReadNumber, u128Copy, u128IsZero } from "../core/u128.ts";
 import type { Message, MessagePool } from "../io/message-pool.ts";
 import { sectorCeil } from "../wal/data-file.ts";
 import { headerMessageSize } from "../wal/headers.ts";
-import { PrepareRead } from "../wal/journal.ts";
+import { PrepareRead } from "../wal/prepare-reads.ts";
 import { frame, prepareHeader } from "../wire/header.ts";
 import { getHeadersHeader, getPrepareHeader, headersMax } from "../wire/replica-headers.ts";
 import { bodyHeaderAt } from "../wire/replica-messages.ts";

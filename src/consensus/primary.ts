@@ -17,7 +17,7 @@ import type { Message, MessagePool } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import { sectorCeil } from "../wal/data-file.ts";
 import { headerMessageSize } from "../wal/headers.ts";
-import { PrepareRead } from "../wal/journal.ts";
+import { PrepareRead } from "../wal/prepare-reads.ts";
 import { beginHeader, resealHeader, sealHeader } from "../wire/build.ts";
 import { Command, frame, prepareHeader, requestHeader } from "../wire/header.ts";
 import { Operation, pulseExpiryMax } from "../wire/operations.ts";

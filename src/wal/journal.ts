@@ -2,15 +2,8 @@
  * The journal: a ring of prepare slots and a ring of redundant headers, slot = op mod slots.
  *
  * Life of a write: the prepare, padded with zeros to whole sectors, goes into its slot with one
- * durable write; when that has completed the caller is told and may acknowledge. The sector of the
- * header ring that holds its header is written later, durably too, though nobody waits for it. Such
- * a sector only ever contains headers whose prepares are durable; writes of one sector follow each
- * other, and headers that came meanwhile share the next. Recovery does without headers that had not
- * landed; what they add is proof that a prepare now damaged had been whole.
- *
- * Where the owner ticks, a header waits for the others of its sector, for two ticks at most: the next
- * prepare proves as much, by its commit number in a cluster of one and by its op in a larger one.
- * Otherwise each header is written right behind its prepare.
+ * durable write; when that has completed the caller is told and may acknowledge. Its redundant header
+ * is written later (header-ring.ts), and nobody waits for it.
  *
  * Invariants:
  * - A slot is overwritten only by an op at most one ring above the last durable checkpoint, so
@@ -25,50 +18,27 @@
  *           replica must not claim that it never had it.
  */
 import { assert } from "../core/assert.ts";
-import { headerSize, messageSizeMax, pipelinePrepareMax, sectorSize } from "../core/limits.ts";
-import { RingQueue } from "../core/ring-queue.ts";
-import { u128Copy, u128Equal, u128IsZero } from "../core/u128.ts";
+import { headerSize, messageSizeMax, pipelinePrepareMax } from "../core/limits.ts";
+import { u128Equal } from "../core/u128.ts";
 import { Completion, type FileHandle, type FileIo, type IoBuffer } from "../io/io.ts";
-import { type DataFileLayout, headersPerSector, sectorCeil } from "./data-file.ts";
+import { type DataFileLayout, sectorCeil } from "./data-file.ts";
+import { HeaderRing } from "./header-ring.ts";
 import {
-  bodyIntact,
   chainConnects,
-  checkSlotHeader,
   copyHeader,
-  Fault,
   headerIntact,
   headerMessageSize,
   headerOp,
   headerView,
   headerWords,
-  type Memory,
   sameHeader,
-  scratchMemory,
 } from "./headers.ts";
 import { type JournalStart, type Recovery, recoverJournal } from "./journal-recovery.ts";
 import { applyRecovery } from "./journal-restore.ts";
+import { type PrepareRead, PrepareReads } from "./prepare-reads.ts";
 
 /** Prepare writes in flight: a pipeline, and as many repairs beside it. */
 export const journalWritesMax = 2 * pipelinePrepareMax;
-
-/** Prepare reads in flight. */
-export const journalReadsMax = 8;
-
-/**
- * Header sectors in flight. Consecutive ops share a sector, whose writes follow each other anyway;
- * the second serves a pipeline that crosses into the next one.
- */
-const headerWritesMax = 2;
-
-export const PrepareRead = {
-  /** The target holds the prepare, verified. */
-  ok: 1,
-  /** The slot should hold it and does not: it is faulty now, to be repaired. */
-  damaged: 2,
-  /** The journal does not hold this prepare (any more), and never claimed to. */
-  missing: 3,
-} as const;
-export type PrepareRead = (typeof PrepareRead)[keyof typeof PrepareRead];
 
 export interface JournalOptions {
   readonly io: FileIo;
@@ -91,51 +61,21 @@ class PrepareWrite {
   }
 }
 
-/** A sector of redundant headers on its way; `buffer` is its image, stable while in flight. */
-class HeaderWrite {
-  sector = -1;
-  readonly completion: Completion;
-  constructor(
-    readonly buffer: IoBuffer,
-    onDone: (write: HeaderWrite) => void,
-  ) {
-    this.completion = new Completion(() => onDone(this));
-  }
-}
-
-class PrepareReading {
-  op = 0;
-  readonly checksum = new Uint32Array(4);
-  /** The slot held the prepare when the read began. */
-  held = false;
-  target: IoBuffer | null = null;
-  onDone: ((result: PrepareRead) => void) | null = null;
-  readonly completion: Completion;
-  constructor(onDone: (read: PrepareReading) => void) {
-    this.completion = new Completion(() => onDone(this));
-  }
-}
-
-/** A header sector that is not queued: nothing is new, or headers wait, since a tick or the one before. */
-const Waiting = { no: 0, new: 1, long: 2 } as const;
-
 const noOp = -1;
 
 export class Journal {
   readonly slotCount: number;
   /** Header of each slot, `headerWords` words each; meaningful where the slot has an op. */
   readonly headers: Uint32Array;
-  /** Prepare writes so far, and header sectors written for them. */
+  /** Prepare writes so far. */
   prepareWrites = 0;
-  headerWrites = 0;
 
   private readonly io: FileIo;
   private readonly file: FileHandle;
   private readonly layout: DataFileLayout;
   private readonly onFatal: (text: string) => void;
 
-  /** The header ring as it is (to be) on disk: only headers whose prepares are durable. */
-  private readonly ring: Memory;
+  private readonly headerRing: HeaderRing;
   /** Op of the table's header per slot, or `noOp`. */
   private readonly ops: Float64Array;
   /** Op that the slot may have lost, or `noOp`. */
@@ -144,16 +84,7 @@ export class Journal {
   private readonly writing: Uint8Array;
 
   private readonly freeWrites: PrepareWrite[] = [];
-  private readonly freeReads: PrepareReading[] = [];
-  private readonly freeHeaderWrites: HeaderWrite[] = [];
-  /** Header sectors that wait to be written, each at most once. */
-  private readonly sectorQueue: RingQueue<number>;
-  private readonly sectorQueued: Uint8Array;
-  private readonly sectorWriting: Uint8Array;
-  /** Per header sector, see `Waiting`; and how many of them wait. */
-  private readonly sectorWaiting: Uint8Array;
-  private sectorsWaiting = 0;
-  private readonly ticks: boolean;
+  private readonly reads: PrepareReads;
 
   private readonly flushCompletion: Completion;
   private onFlushed: (() => void) | null = null;
@@ -170,30 +101,30 @@ export class Journal {
     this.file = options.file;
     this.layout = options.layout;
     this.onFatal = options.onFatal;
-    this.ticks = options.ticks ?? false;
     const slotCount = options.layout.slotCount;
-    const sectorCount = slotCount / headersPerSector;
     this.slotCount = slotCount;
     this.headers = new Uint32Array(slotCount * headerWords);
-    this.ring = scratchMemory(slotCount * headerSize);
+    this.headerRing = new HeaderRing({
+      io: this.io,
+      file: this.file,
+      layout: this.layout,
+      ticks: options.ticks ?? false,
+      onLanded: () => this.onHeadersLanded(),
+      onFailed: (place, error) => this.fail(`cannot write ${place}`, error),
+    });
     this.ops = new Float64Array(slotCount).fill(noOp);
     this.faultyOps = new Float64Array(slotCount).fill(noOp);
     this.dirty = new Uint8Array(slotCount);
     this.writing = new Uint8Array(slotCount);
-    this.sectorQueue = new RingQueue<number>(sectorCount);
-    this.sectorQueued = new Uint8Array(sectorCount);
-    this.sectorWriting = new Uint8Array(sectorCount);
-    this.sectorWaiting = new Uint8Array(sectorCount);
     for (let count = 0; count < journalWritesMax; count += 1) {
       this.freeWrites.push(new PrepareWrite((write) => this.onPrepareWritten(write)));
     }
-    for (let count = 0; count < journalReadsMax; count += 1) {
-      this.freeReads.push(new PrepareReading((read) => this.onPrepareRead(read)));
-    }
-    for (let count = 0; count < headerWritesMax; count += 1) {
-      const buffer = this.io.allocate(sectorSize);
-      this.freeHeaderWrites.push(new HeaderWrite(buffer, (write) => this.onHeaderWritten(write)));
-    }
+    this.reads = new PrepareReads(this.io, this.file, this.layout, {
+      holds: (op, checksum, checksumAt) => this.hasPrepareOf(op, checksum, checksumAt),
+      sizeOf: (op) => headerMessageSize(this.headers, this.headerAt(op)),
+      onLost: (op) => this.lose(op),
+      onEnded: () => this.endRead(),
+    });
     this.flushCompletion = new Completion(() => this.onSynced());
   }
 
@@ -226,7 +157,7 @@ export class Journal {
   }
 
   private load(recovery: Recovery): void {
-    this.ring.words.set(recovery.ring.words.subarray(0, this.ring.words.length));
+    this.headerRing.load(recovery.ring.words);
     this.checkpointOp = recovery.checkpointOp;
     this.headers.set(recovery.headers);
     this.ops.set(recovery.ops);
@@ -289,8 +220,10 @@ export class Journal {
     copyHeader(this.headers, slot * headerWords, words, at);
     this.ops[slot] = op;
     if (this.faultyOps[slot]! < op) this.faultyOps[slot] = noOp;
-    const onDisk = sameHeader(this.ring.words, slot * headerWords, words, at);
-    const present = onDisk && this.faultyOps[slot] === noOp && this.writing[slot] === 0;
+    const present =
+      this.headerRing.holds(slot, words, at) &&
+      this.faultyOps[slot] === noOp &&
+      this.writing[slot] === 0;
     this.dirty[slot] = present ? 0 : 1;
   }
 
@@ -411,7 +344,7 @@ export class Journal {
     const headerIndex = slot * headerWords;
     assert(headerOp(buffer.words, 0) === write.op, "the buffer did not change under the write");
     this.writing[slot] = 0;
-    copyHeader(this.ring.words, headerIndex, buffer.words, 0);
+    this.headerRing.put(slot, buffer.words, 0);
     // A view change may have put another header into the table meanwhile: then it stays dirty.
     if (this.ops[slot] === write.op && sameHeader(this.headers, headerIndex, buffer.words, 0)) {
       this.dirty[slot] = 0;
@@ -422,94 +355,34 @@ export class Journal {
     this.freeWrites.push(write);
     // First what others wait for, then the header, for which nobody waits.
     if (!this.quiescing) onDurable();
-    const sector = Math.floor(slot / headersPerSector);
-    const ending = this.quiescing || this.onFlushed !== null;
-    const last = slot % headersPerSector === headersPerSector - 1;
-    if (!this.ticks || ending || last) this.queueSector(sector);
-    else if (this.sectorQueued[sector] === 0 && this.sectorWaiting[sector] === Waiting.no) {
-      this.sectorWaiting[sector] = Waiting.new;
-      this.sectorsWaiting += 1;
-    }
+    this.headerRing.land(slot, this.quiescing || this.onFlushed !== null);
   }
 
-  /** Regularly, where `ticks` was given: writes the headers that have waited since the tick before. */
-  tick(): void {
-    if (this.sectorsWaiting > 0) this.endWaiting(Waiting.long);
-  }
-
-  /** Queues the sectors that have waited for so long; the others have then waited a tick longer. */
-  private endWaiting(since: number): void {
-    const sectors = this.sectorWaiting;
-    for (let sector = 0; sector < sectors.length; sector += 1) {
-      if (sectors[sector]! >= since) this.queueSector(sector);
-      else if (sectors[sector] === Waiting.new) sectors[sector] = Waiting.long;
-    }
-  }
-
-  private queueSector(sector: number): void {
-    if (this.sectorWaiting[sector] !== Waiting.no) {
-      this.sectorWaiting[sector] = Waiting.no;
-      this.sectorsWaiting -= 1;
-    }
-    if (this.sectorQueued[sector] === 1) return;
-    this.sectorQueued[sector] = 1;
-    this.sectorQueue.push(sector);
-    this.writeSectors();
-  }
-
-  private writeSectors(): void {
-    if (this.failed) return;
-    for (let turns = this.sectorQueue.length; turns > 0; turns -= 1) {
-      if (this.freeHeaderWrites.length === 0) return;
-      const sector = this.sectorQueue.shift()!;
-      if (this.sectorWriting[sector] === 1) {
-        this.sectorQueue.push(sector); // Its turn comes when the write before it is done.
-        continue;
-      }
-      const write = this.freeHeaderWrites.pop()!;
-      write.sector = sector;
-      this.sectorQueued[sector] = 0;
-      this.sectorWriting[sector] = 1;
-      this.headerWrites += 1;
-      const ringAt = sector * sectorSize;
-      const image = write.buffer.words;
-      for (let word = 0; word < sectorSize / 4; word += 1) {
-        image[word] = this.ring.words[ringAt / 4 + word]!;
-      }
-      const fileAt = this.layout.headerRingAt + ringAt;
-      this.io.write(write.completion, this.file, write.buffer, 0, sectorSize, fileAt, true);
-    }
-  }
-
-  private onHeaderWritten(write: HeaderWrite): void {
-    if (this.failed) return;
-    if (write.completion.result < 0) {
-      const place = `journal headers ${write.sector * headersPerSector} and following`;
-      this.fail(`cannot write ${place}`, write.completion.result);
-      return;
-    }
-    this.sectorWriting[write.sector] = 0;
-    this.freeHeaderWrites.push(write);
-    this.writeSectors();
+  private onHeadersLanded(): void {
     if (this.quiescing) this.checkQuiet();
     else this.continueFlush();
   }
 
+  /** Regularly, where `ticks` was given: writes the headers that have waited long enough. */
+  tick(): void {
+    this.headerRing.tick();
+  }
+
+  /** Header sectors written so far. */
+  get headerWrites(): number {
+    return this.headerRing.writes;
+  }
+
   /** True when prepares or headers are still on their way. */
   get busy(): boolean {
-    return (
-      this.freeWrites.length < journalWritesMax ||
-      this.sectorsWaiting > 0 ||
-      this.sectorQueue.length > 0 ||
-      this.freeHeaderWrites.length < headerWritesMax
-    );
+    return this.freeWrites.length < journalWritesMax || this.headerRing.busy;
   }
 
   /** At a clean stop: calls back when all prepares and headers on their way have landed. */
   flush(onFlushed: () => void): void {
     assert(this.onFlushed === null, "one flush at a time");
     this.onFlushed = onFlushed;
-    this.endWaiting(Waiting.new);
+    this.headerRing.landAll();
     this.continueFlush();
   }
 
@@ -538,13 +411,13 @@ export class Journal {
     assert(!this.quiescing, "a journal ends once");
     this.quiescing = true;
     this.onQuiet = onQuiet;
-    this.endWaiting(Waiting.new);
+    this.headerRing.landAll();
     this.checkQuiet();
   }
 
   private checkQuiet(): void {
     if (this.failed || this.opening || this.busy || this.flushCompletion.busy) return;
-    if (this.freeReads.length < journalReadsMax) return;
+    if (this.reads.busy) return;
     const onQuiet = this.onQuiet;
     assert(onQuiet !== null, "a journal that ends has an owner");
     this.onQuiet = null;
@@ -553,11 +426,12 @@ export class Journal {
 
   private fail(text: string, errno: number): void {
     this.failed = true;
+    this.headerRing.stop();
     this.onFatal(`${text}: error ${-errno}. The disk must be checked before the replica starts.`);
   }
 
   get canRead(): boolean {
-    return this.freeReads.length > 0 && !this.quiescing;
+    return this.reads.canStart && !this.quiescing;
   }
 
   /**
@@ -574,46 +448,20 @@ export class Journal {
   ): void {
     assert(this.opened, "the journal is open");
     assert(this.canRead, "the caller asked first");
-    assert(!u128IsZero(checksum, checksumAt), "the prepare is named by its checksum");
-    const read = this.freeReads.pop()!;
-    read.op = op;
-    u128Copy(read.checksum, 0, checksum, checksumAt);
-    read.target = target;
-    read.onDone = onDone;
-    // A prepare that is not here is found out like one that is: later, by what the disk holds.
-    read.held = this.hasPrepareOf(op, checksum, checksumAt);
-    const size = read.held ? headerMessageSize(this.headers, this.headerAt(op)) : headerSize;
-    const length = sectorCeil(size);
-    assert(length <= target.sizeBytes, "the target has room for the prepare");
-    const at = this.layout.prepareAt(op % this.slotCount);
-    this.io.read(read.completion, this.file, target, 0, length, at);
+    this.reads.start(op, checksum, checksumAt, target, onDone);
   }
 
-  private onPrepareRead(read: PrepareReading): void {
-    const onDone = read.onDone!;
-    const result = this.judgeRead(read);
-    read.target = null;
-    read.onDone = null;
-    this.freeReads.push(read);
-    if (this.quiescing) this.checkQuiet();
-    else onDone(result);
-  }
-
-  private judgeRead(read: PrepareReading): PrepareRead {
-    const slot = read.op % this.slotCount;
-    // Also when the slot was given this prepare or another one while we read.
-    if (!read.held || !this.hasPrepareOf(read.op, read.checksum, 0)) return PrepareRead.missing;
-    if (read.completion.result >= 0 && this.prepareIntact(read, slot)) return PrepareRead.ok;
+  /** The slot of this op does not hold what it should. */
+  private lose(op: number): void {
+    const slot = op % this.slotCount;
     this.dirty[slot] = 1;
-    if (read.op > this.checkpointOp) this.faultyOps[slot] = read.op;
-    return PrepareRead.damaged;
+    if (op > this.checkpointOp) this.faultyOps[slot] = op;
   }
 
-  private prepareIntact(read: PrepareReading, slot: number): boolean {
-    const target = read.target!;
-    const { cluster } = this.layout.options;
-    if (checkSlotHeader(target, 0, cluster, slot, this.slotCount) !== Fault.none) return false;
-    if (!sameHeader(target.words, 0, read.checksum, 0)) return false;
-    return bodyIntact(target.bytes, 0, headerMessageSize(target.words, 0));
+  /** A read has ended. False: its owner is not to be told. */
+  private endRead(): boolean {
+    if (!this.quiescing) return true;
+    this.checkQuiet();
+    return false;
   }
 }

@@ -425,21 +425,21 @@ export const crashPoints: readonly Point[] = [
  */
 export const headerPoints: readonly Point[] = [
   {
-    where: "wal/journal.ts",
+    where: "wal/header-ring.ts",
     holds: "a header sector is written durably",
     instead: "volatile",
     io: [weak("header", "undurable")],
     seeds: 12,
   },
   {
-    where: "wal/journal.ts",
+    where: "wal/header-ring.ts",
     holds: "a header has landed when its sector is written",
     instead: "when its write is submitted",
     io: [weak("header", "late")],
     seeds: 12,
   },
   {
-    where: "wal/journal.ts",
+    where: "wal/header-ring.ts",
     holds: "writes of one header sector follow each other",
     instead: "two at a time",
     replica: change.headerSectorsOverlap,

@@ -6,7 +6,7 @@ import { TrailerIndex } from "../../src/consensus/checkpointer.ts";
 import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
 import { blockHeaderWords, blockWords } from "../../src/storage/format.ts";
 import { headersPerSector } from "../../src/wal/data-file.ts";
-import { copyHeader, headerOp, headerWords } from "../../src/wal/headers.ts";
+import { headerOp } from "../../src/wal/headers.ts";
 
 /** The redundant header follows its prepare: written beside it instead. */
 export function headerBesidePrepare({ journal }: ReplicaParts): void {
@@ -14,14 +14,15 @@ export function headerBesidePrepare({ journal }: ReplicaParts): void {
   journal.writePrepare = (buffer, onDurable) => {
     writePrepare(buffer, onDurable);
     const slot = headerOp(buffer.words, 0) % journal.slotCount;
-    copyHeader(journal["ring"].words, slot * headerWords, buffer.words, 0);
-    journal["queueSector"](Math.floor(slot / headersPerSector));
+    const ring = journal["headerRing"];
+    ring.put(slot, buffer.words, 0);
+    ring["queueSector"](Math.floor(slot / headersPerSector));
   };
 }
 
 /** Writes of one header sector follow each other: two may be in flight instead. */
 export function headerSectorsOverlap({ journal }: ReplicaParts): void {
-  Object.defineProperty(journal, "sectorWriting", { value: new Uint8Array(0) });
+  Object.defineProperty(journal["headerRing"], "sectorWriting", { value: new Uint8Array(0) });
 }
 
 /** Ops commit in order: one that is durable commits all before it instead. */

@@ -110,10 +110,11 @@ function rot(left: MemoryFileIo, op: number, size: number, random: Prng): void {
 
 /** The newest op whose header the journal took for landed, or 0. */
 function newestLanded({ journal }: ReplicaParts): number {
-  const writing = journal["freeHeaderWrites"].length < 2 || journal["sectorQueue"].length > 0;
+  const headers = journal["headerRing"];
+  const writing = headers["freeWrites"].length < 2 || headers["sectorQueue"].length > 0;
   if (writing) return 0;
   let newest = 0;
-  const ring = journal["ring"];
+  const ring = headers["ring"];
   for (let slot = 0; slot < journal.slotCount; slot += 1) {
     if (isReserved(ring.bytes, slot * headerSize)) continue;
     newest = Math.max(newest, headerOp(ring.words, slot * headerWords));
@@ -137,7 +138,7 @@ function attemptRot(point: Point, seed: number): Outcome {
       const op = newestLanded(parts);
       if (op <= superblock.checkpointOp) return;
       const at = (op % journal.slotCount) * headerWords;
-      rot(left, op, headerMessageSize(journal["ring"].words, at), random);
+      rot(left, op, headerMessageSize(journal["headerRing"]["ring"].words, at), random);
     },
   });
   const said = verdict(() => run.run());

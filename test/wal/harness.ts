@@ -16,8 +16,9 @@ import {
 } from "../../src/wal/data-file.ts";
 import { formatDataFile } from "../../src/wal/format.ts";
 import { copyHeader, headerWords, sealMessage } from "../../src/wal/headers.ts";
-import { Journal, PrepareRead } from "../../src/wal/journal.ts";
+import { Journal } from "../../src/wal/journal.ts";
 import type { Recovery } from "../../src/wal/journal-scan.ts";
+import { PrepareRead } from "../../src/wal/prepare-reads.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
 import { Command, frame, prepareHeader, replyHeader } from "../../src/wire/header.ts";
 import { Crash, type Faults, MemoryFileIo, memoryBuffer } from "./memory-file-io.ts";

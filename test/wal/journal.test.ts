@@ -5,7 +5,8 @@ import { headerSize, sectorSize } from "../../src/core/limits.ts";
 import type { IoBuffer } from "../../src/io/io.ts";
 import { DataFileLayout } from "../../src/wal/data-file.ts";
 import { headerIntact, headerOp, headerWords, isReserved } from "../../src/wal/headers.ts";
-import { type Journal, journalWritesMax, PrepareRead } from "../../src/wal/journal.ts";
+import { type Journal, journalWritesMax } from "../../src/wal/journal.ts";
+import { PrepareRead } from "../../src/wal/prepare-reads.ts";
 import {
   failOnFatal,
   formatted,

@@ -5,7 +5,8 @@ import { Prng } from "../../src/core/prng.ts";
 import { ClientReplies } from "../../src/wal/client-replies.ts";
 import { DataFileLayout } from "../../src/wal/data-file.ts";
 import { headerWords } from "../../src/wal/headers.ts";
-import { Journal, PrepareRead } from "../../src/wal/journal.ts";
+import { Journal } from "../../src/wal/journal.ts";
+import { PrepareRead } from "../../src/wal/prepare-reads.ts";
 import {
   failOnFatal,
   file,

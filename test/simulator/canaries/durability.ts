@@ -46,6 +46,6 @@ export const believeRottenPrepare: Canary = {
   what: "a prepare that is read back from the journal is not verified",
   replicasMin: 3,
   install({ journal }) {
-    journal["prepareIntact"] = () => true;
+    journal["reads"]["intact"] = () => true;
   },
 };
