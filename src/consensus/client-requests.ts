@@ -21,6 +21,12 @@ import type { ReplicaBus } from "./replica-bus.ts";
 import { type ReplicaState, Status } from "./replica-state.ts";
 import { judgeRequest, type RequestContext, Verdict } from "./request-checks.ts";
 
+/** A client that is there repeats its request within so many ticks: 30 s. */
+const keptTicks = 3000;
+
+/** Kept requests sent to a new primary at once: half of what the connection to it takes. */
+const forwardMax = 16;
+
 export interface ClientRequestsOptions {
   readonly state: ReplicaState;
   readonly sessions: ClientSessions;
@@ -44,6 +50,7 @@ export class ClientRequests implements RequestContext {
   private readonly kept = new KeptRequests();
   /** The view whose primary was sent what is kept. */
   private forwardedView = 0;
+  private ticks = 0;
 
   constructor(options: ClientRequestsOptions) {
     this.options = options;
@@ -59,6 +66,12 @@ export class ClientRequests implements RequestContext {
 
   inFlight(words: Uint32Array, clientAt: number): boolean {
     return this.options.primary.inFlight(words, clientAt);
+  }
+
+  /** Every 10 ms, in a cluster of several. */
+  tick(): void {
+    this.ticks += 1;
+    this.kept.prune(this.ticks - keptTicks);
   }
 
   onRequest(message: Message, connection: Connection): void {
@@ -96,7 +109,7 @@ export class ClientRequests implements RequestContext {
     const { state } = this;
     switch (this.options.backup.judge(message)) {
       case BackupVerdict.forward:
-        if (state.replicaCount > 1) this.kept.keep(message);
+        if (state.replicaCount > 1) this.kept.keep(message, this.ticks);
         if (state.isNormalBackup) this.forward(message);
         return;
       case BackupVerdict.repeatReply:
@@ -131,7 +144,7 @@ export class ClientRequests implements RequestContext {
   onBackup(): void {
     if (this.forwardedView === this.state.view) return;
     this.forwardedView = this.state.view;
-    this.kept.forEach(this.forward);
+    this.kept.show(forwardMax, this.forward);
   }
 
   /** A request of this client was executed. */

@@ -18,13 +18,13 @@ beforeEach(() => {
 });
 
 /** Keeps a request, which the caller then gives up. */
-function keep(client: number, number: number, large = false): void {
+function keep(client: number, number: number, large = false, tick = 0): void {
   const size = large ? smallMessageSize + 1 : 256;
   const message: Message = pool.get(size)!;
   message.words[frame.word.size] = size;
   message.words[requestHeader.word.client] = client;
   message.words[requestHeader.word.request] = number;
-  kept.keep(message);
+  kept.keep(message, tick);
   pool.unref(message);
 }
 
@@ -57,13 +57,32 @@ test("forgets a client whose request was executed", () => {
   kept.forget(Uint32Array.of(3, 0, 0, 0), 0, 6);
   kept.forget(Uint32Array.of(4, 0, 0, 0), 0, 7);
   const shown: number[] = [];
-  kept.forEach(({ words }) => {
+  kept.show(5, ({ words }) => {
     shown.push(words[requestHeader.word.client]!);
   });
   expect(shown).toEqual([1, 3]);
   expect(drained()).toEqual([
     [1, 7],
     [3, 7],
+  ]);
+});
+
+test("forgets what is old, and shows no more than is asked for", () => {
+  keep(1, 1, false, 10);
+  keep(2, 1, false, 20);
+  keep(1, 1, false, 30);
+  keep(3, 1, true, 40);
+  kept.prune(20);
+  expect(kept.length).toBe(3);
+  kept.prune(21);
+  let shown = 0;
+  kept.show(1, () => {
+    shown += 1;
+  });
+  expect([kept.length, shown]).toEqual([2, 1]);
+  expect(drained()).toEqual([
+    [1, 1],
+    [3, 1],
   ]);
 });
 

@@ -6,6 +6,7 @@
  * To keep a request promises nothing: whoever takes it judges it like one that has just come.
  *
  * Invariants:
+ * - None is older than its owner wants (`prune`).
  * - One request per client, and none of which this replica has executed it or a later one: a `register`
  *   of a session that has ended meanwhile would make another one.
  * - At most `keptSmallMax` small and `keptLargeMax` large messages are held, which the pool has more
@@ -21,15 +22,16 @@ export const keptLargeMax = 4;
 const { client } = requestHeader.word;
 
 export class KeptRequests {
-  /** Oldest first. */
+  /** Oldest first, and when each was sent last. */
   private readonly messages: Message[] = [];
+  private readonly ticks: number[] = [];
 
   get length(): number {
     return this.messages.length;
   }
 
-  /** Takes a reference. */
-  keep(request: Message): void {
+  /** Takes a reference. @param tick - Now. */
+  keep(request: Message, tick: number): void {
     const { messages } = this;
     let ofItsSize = 0;
     let oldest = -1;
@@ -46,10 +48,12 @@ export class KeptRequests {
     if (ofItsSize === (request.large ? keptLargeMax : keptSmallMax)) this.release(oldest);
     request.pool.ref(request);
     messages.push(request);
+    this.ticks.push(tick);
   }
 
   private release(index: number): void {
     const [message] = this.messages.splice(index, 1);
+    this.ticks.splice(index, 1);
     if (message !== undefined) message.pool.unref(message);
   }
 
@@ -66,15 +70,23 @@ export class KeptRequests {
     }
   }
 
-  /** Shows all, oldest first. */
-  forEach(show: (request: Message) => void): void {
-    for (const message of this.messages) show(message);
+  /** Forgets what was sent last before `tick`: clients that are still there repeat theirs. */
+  prune(tick: number): void {
+    while (this.messages.length > 0 && this.ticks[0]! < tick) this.release(0);
+  }
+
+  /** Shows the oldest ones, `most` at most. */
+  show(most: number, take: (request: Message) => void): void {
+    for (let index = 0; index < Math.min(most, this.messages.length); index += 1) {
+      take(this.messages[index]!);
+    }
   }
 
   /** Hands over all, oldest first, and keeps none of them. */
   drain(take: (request: Message) => void): void {
     for (let count = this.messages.length; count > 0; count -= 1) {
       const message = this.messages.shift()!;
+      this.ticks.shift();
       take(message);
       message.pool.unref(message);
     }

@@ -71,13 +71,14 @@ export class OwnLog {
 
   private copyHeader(op: number, target: number): boolean {
     const { journal, superblock } = this.state;
-    if (journal.hasHeader(op)) {
-      const at = journal.headerAt(op);
-      this.headers.set(journal.headers.subarray(at, at + headerWords), target);
+    if (op === superblock.checkpointOp) {
+      // In the journal may be another one, which a view change had cut off before the replica moved here.
+      this.headers.set(superblock.checkpointHeader, target);
       return true;
     }
-    if (op !== superblock.checkpointOp) return false;
-    this.headers.set(superblock.checkpointHeader, target);
+    if (!journal.hasHeader(op)) return false;
+    const at = journal.headerAt(op);
+    this.headers.set(journal.headers.subarray(at, at + headerWords), target);
     return true;
   }
 }

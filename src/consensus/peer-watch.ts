@@ -23,6 +23,9 @@ import type { ReplicaState } from "./replica-state.ts";
 const pingTicks = 100;
 const pingTicksUnsynchronized = 10;
 
+/** Who has answered no ping for so many ticks is not there: 3 s. */
+const thereTicks = 300;
+
 export interface PeerWatchOptions {
   readonly state: ReplicaState;
   readonly peers: PeerPort;
@@ -53,6 +56,9 @@ export class PeerWatch {
   private ticksToPing = 1;
   /** Durable view of each peer, as it said since this replica was opened; −1: nothing heard. */
   private readonly views: Float64Array;
+  /** When each peer answered a ping last. */
+  private readonly pongTicks: Float64Array;
+  private ticks = 0;
   private readonly openedAt = new Uint32Array(2);
   private heardCount = 0;
   /** The highest view that a lost file, which this one replaces, can have left for; −1: not known yet. */
@@ -64,6 +70,7 @@ export class PeerWatch {
     this.fields.formatId.set(options.formatId.subarray(0, 4));
     this.fields.replicaCount = options.state.replicaCount;
     this.divergedAt = new Float64Array(options.state.memberCount).fill(-1);
+    this.pongTicks = new Float64Array(options.state.replicaCount).fill(-Infinity);
     this.views = new Float64Array(options.state.replicaCount).fill(-1);
     options.time.monotonicNs(this.openedAt, 0);
   }
@@ -83,6 +90,7 @@ export class PeerWatch {
     if (this.hasDiverged(message, from)) return;
     if (message.bytes[pingHeader.at.voteless] === 1) {
       this.voteless |= 1 << from;
+      if (from < this.views.length) this.views[from] = -1;
       this.options.onVoteless(from);
     } else {
       this.voteless &= ~(1 << from);
@@ -150,7 +158,10 @@ export class PeerWatch {
     // An answer to a ping of an earlier process says nothing of now.
     const { openedAt } = this;
     if (u64Compare(words[sent]!, words[sent + 1]!, openedAt[0]!, openedAt[1]!) < 0) return;
-    this.views[from] = words[frame.word.view]!;
+    if (!this.isVoteless(from)) {
+      this.views[from] = words[frame.word.view]!;
+      this.pongTicks[from] = this.ticks;
+    }
     this.options.clock.onPong(from, words[sent]!, words[sent + 1]!, words[wall]!, words[wall + 1]!);
   }
 
@@ -187,13 +198,36 @@ export class PeerWatch {
     return view >= highest && (all || view > this.lostView);
   }
 
-  /** A view that would do for `nothingAfter` if it began, with a primary that is there; −1: not known yet. */
+  /**
+   * A view that would do for `nothingAfter` if it began, with a primary that is there; −1: not known yet,
+   * or none can begin: those who are there may be enough to serve and too few for a new view.
+   */
   get viewToAskFor(): number {
-    if (this.highestHeard() === -1) return -1;
     const { state } = this;
+    if (this.highestHeard() === -1) return -1;
+    if (this.votersThere(state.replica) < this.viewChangeQuorum) return -1;
     let view = this.lostView + 1;
-    while (this.views[state.primaryOf(view)] === -1) view += 1;
+    while (!this.isThere(state.primaryOf(view))) view += 1;
     return view;
+  }
+
+  /** Whether a view can begin without `asker`: with this replica, and others that are there and vote. */
+  mayLeaveFor(asker: number): boolean {
+    return 1 + this.votersThere(asker) >= this.viewChangeQuorum;
+  }
+
+  private votersThere(except: number): number {
+    let count = 0;
+    for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
+      if (replica !== except && this.isThere(replica)) count += 1;
+    }
+    return count;
+  }
+
+  /** Another replica that has a vote, and has answered a ping lately. */
+  private isThere(replica: number): boolean {
+    if (replica === this.state.replica || this.isVoteless(replica)) return false;
+    return this.ticks - this.pongTicks[replica]! <= thereTicks;
   }
 
   /** The highest view that others know, or −1 while too few of them have been heard. */
@@ -224,6 +258,7 @@ export class PeerWatch {
   tick(): void {
     const { clock, time, peers } = this.options;
     clock.tick();
+    this.ticks += 1;
     this.ticksToPing -= 1;
     if (this.ticksToPing > 0) return;
     this.ticksToPing = clock.synchronized ? pingTicks : pingTicksUnsynchronized;

@@ -131,6 +131,8 @@ export class Replica extends ReplicaState {
       quorum: () => this.watch.viewChangeQuorum,
       nothingAfter: (view) => this.watch.nothingAfter(view),
       viewToAskFor: () => this.watch.viewToAskFor,
+      mayLeaveFor: (asker) => this.watch.mayLeaveFor(asker),
+      onRecovered: () => this.watch.pingSoon(),
       log: options.log,
       onFatal,
     });
@@ -504,6 +506,7 @@ export class Replica extends ReplicaState {
     if (this.isNormalPrimary) this.primary.tick();
     if (this.replicaCount === 1) return;
     this.noticeCheckpoint();
+    this.requests.tick();
     this.watch.tick();
     this.viewChange.tick();
     this.repair.tick();

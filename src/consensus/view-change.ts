@@ -32,6 +32,9 @@ import { ViewQuestions } from "./view-questions.ts";
 
 const headerWords = headerSize / 4;
 
+/** A log that was told of counts for so many ticks: 3 s, a dozen repetitions. */
+const endTicksMax = 300;
+
 export interface ViewChangeOptions {
   readonly state: ReplicaState;
   readonly chain: HeaderChain;
@@ -53,6 +56,9 @@ export interface ViewChangeOptions {
   /** See `PeerWatch`. */
   readonly nothingAfter: (view: number) => boolean;
   readonly viewToAskFor: () => number;
+  readonly mayLeaveFor: (asker: number) => boolean;
+  /** A file that replaces a lost one has a vote from now on. */
+  readonly onRecovered: () => void;
   readonly log: (text: string) => void;
   readonly onFatal: (text: string) => void;
 }
@@ -66,6 +72,9 @@ export class ViewChange {
   /** Bit r: replica r votes to leave the present view. */
   private exitVotes = 0;
   private readonly ends: LogEnd[] = [];
+  /** When each was told. */
+  private readonly endTicks: Float64Array;
+  private ticks = 0;
   private readonly newLog = new NewLog();
   private logChosen = false;
   private readonly joinFields = new JoinViewFields();
@@ -86,6 +95,7 @@ export class ViewChange {
     this.options = options;
     this.state = options.state;
     this.ownLog = new OwnLog(options.state);
+    this.endTicks = new Float64Array(options.state.replicaCount);
     const { prng } = options;
     for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
       this.ends.push(new LogEnd());
@@ -139,6 +149,15 @@ export class ViewChange {
     this.exitVotes &= ~(1 << replica);
     const end = this.ends[replica];
     if (end !== undefined) end.known = false;
+  }
+
+  /** A log that is told of is told again while it is meant. */
+  private forgetOldEnds(): void {
+    for (let replica = 0; replica < this.ends.length; replica += 1) {
+      if (replica === this.state.replica || this.ticks - this.endTicks[replica]! <= endTicksMax)
+        continue;
+      this.ends[replica]!.known = false;
+    }
   }
 
   private countVotes(): void {
@@ -227,12 +246,13 @@ export class ViewChange {
     const done = state.commitMin + state.journal.prepareWrites;
     if (done === this.doneThen) return;
     this.doneThen = done;
-    this.statusTimer.reset();
+    this.hearProgress();
     this.options.peers.commit();
   }
 
   /** The primary of the present view gets on with what it has to do before the view begins. */
   hearProgress(): void {
+    this.withdraw();
     this.statusTimer.reset();
   }
 
@@ -290,6 +310,7 @@ export class ViewChange {
     end.headerCount = words[frame.word.size]! / headerSize - 1;
     end.headers.set(words.subarray(headerWords, headerWords * (1 + end.headerCount)));
     if (end.logView >= view) end.known = false;
+    this.endTicks[from] = this.ticks;
     this.tryChoose();
   }
 
@@ -390,6 +411,7 @@ export class ViewChange {
     const { state } = this;
     const from = message.bytes[frame.at.replica]!;
     if (from >= state.replicaCount || state.isStandby) return;
+    if (!this.options.mayLeaveFor(from)) return;
     if (state.status === Status.normal || state.status === Status.viewChange) this.enter(view);
   }
 
@@ -454,6 +476,7 @@ export class ViewChange {
       this.persisting = false;
       if (state.status === Status.stopped) return;
       this.options.log("rebuilt from the other replicas: this one takes full part from now on");
+      this.options.onRecovered();
       if (state.viewDurable) this.onDurable();
       else this.persist();
     });
@@ -486,6 +509,8 @@ export class ViewChange {
     if (this.exitTimer.tick()) this.vote();
     if (state.superblock.recovering) this.finishRecovery();
     if (this.forgetTimer.tick()) this.exitVotes &= 1 << state.replica;
+    this.ticks += 1;
+    this.forgetOldEnds();
     if (state.status !== Status.viewChange) return;
     if (this.logChosen && this.progressTimer.tick()) this.tellProgress();
     if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();

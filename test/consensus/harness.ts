@@ -106,6 +106,8 @@ export class OneReplica {
   readonly said: string[] = [];
   readonly fatal: string[] = [];
   moved = 0;
+  /** Enough others to begin a view with. */
+  othersThere = true;
   private readonly pool: MessagePool;
   private readonly appender: Appender;
 
@@ -160,6 +162,8 @@ export class OneReplica {
       quorum: () => state.quorums.viewChange,
       nothingAfter: () => true,
       viewToAskFor: () => -1,
+      mayLeaveFor: () => this.othersThere,
+      onRecovered: () => {},
       log: (text) => this.said.push(text),
       onFatal: (text) => this.fatal.push(text),
     });

@@ -201,6 +201,45 @@ describe("what a file that replaces a lost one may follow", () => {
     five.pong(3, 3);
     expect([4, 5].map((view) => five.watch.nothingAfter(view))).toEqual([false, true]);
     five.ping(4, 0, null);
+    expect([3, 4].map((view) => five.watch.nothingAfter(view))).toEqual([false, false]);
+    five.pong(4, 3);
     expect([2, 3].map((view) => five.watch.nothingAfter(view))).toEqual([false, true]);
+  });
+
+  test.each([
+    [4, [0, 2]],
+    [6, [0, 2, 3]],
+  ])("of %d: no view is asked for that cannot begin for want of votes", (count, heard) => {
+    const watched = new Watched(count);
+    for (const replica of heard) watched.pong(replica, count * 2);
+    // The others are down: who is heard is enough to commit, and not to begin a view.
+    expect(watched.watch.viewToAskFor).toBe(-1);
+    watched.pong(count - 1, count * 2);
+    expect(watched.watch.viewToAskFor).toBeGreaterThan(count * 2);
+    for (let tick = 0; tick <= 300; tick += 1) watched.watch.tick();
+    expect(watched.watch.viewToAskFor).toBe(-1);
+  });
+
+  test("a replica leaves its view for another if a new one can begin without that one", () => {
+    const four = new Watched(4);
+    four.pong(0, 3);
+    expect([four.watch.mayLeaveFor(0), four.watch.mayLeaveFor(2)]).toEqual([false, false]);
+    four.pong(3, 3);
+    expect([four.watch.mayLeaveFor(0), four.watch.mayLeaveFor(2)]).toEqual([false, true]);
+    four.ping(3, 0, null, true);
+    expect(four.watch.mayLeaveFor(2)).toBe(false);
+  });
+
+  test("what a peer said before it was rebuilt does not count when it was", () => {
+    const five = new Watched(5);
+    five.ping(4, 0, null, true);
+    five.pong(4, 0);
+    five.pong(0, 3);
+    five.pong(2, 3);
+    five.ping(4, 0, null);
+    expect([five.watch.nothingAfter(5), five.watch.viewToAskFor]).toEqual([false, -1]);
+    five.pong(4, 6);
+    const views = [5, 6, 7, 8];
+    expect(views.map((view) => five.watch.nothingAfter(view))).toEqual([false, false, false, true]);
   });
 });

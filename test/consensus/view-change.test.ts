@@ -9,6 +9,7 @@ import { joinHeadersMax, viewHeader } from "../../src/wire/replica-headers.ts";
 import {
   bodyHeaderAt,
   JoinViewFields,
+  writeExitView,
   writeGetView,
   writeJoinView,
 } from "../../src/wire/replica-messages.ts";
@@ -206,10 +207,49 @@ test("a replica goes to the view below which another can take part in nothing", 
   replica.log.extend(4, 0);
   replica.follow(4, 4);
   replica.viewChange.onGetView(getView(replica, 3, 4));
+  replica.othersThere = false;
+  replica.viewChange.onGetView(getView(replica, 2, 4));
   expect(replica.state.view).toBe(0);
+  replica.othersThere = true;
   replica.viewChange.onGetView(getView(replica, 2, 4));
   replica.settle();
   expect([replica.state.view, replica.superblock.view]).toEqual([4, 4]);
+});
+
+test("who hears the new primary get on takes its vote back", () => {
+  const replica = new OneReplica();
+  replica.log.extend(4, 0);
+  replica.follow(4, 4);
+  replica.viewChange.enter(3);
+  replica.settle();
+  const pass = (ticks: number) => {
+    for (let tick = 0; tick < ticks; tick += 1) replica.viewChange.tick();
+  };
+  pass(265);
+  expect(replica.commands()).toContain(Command.exitView);
+  replica.sent.length = 0;
+  for (let told = 0; told < 100; told += 1) {
+    replica.viewChange.hearProgress();
+    pass(20);
+  }
+  expect(replica.commands()).not.toContain(Command.exitView);
+  const vote = replica.message(new Uint8Array(headerSize));
+  writeExitView(vote.bytes, vote.words, format.cluster, 3, 2);
+  replica.viewChange.onExitView(vote);
+  expect(replica.state.view).toBe(3);
+});
+
+test("a log that was told of long ago does not count any more", () => {
+  for (const ticks of [290, 310]) {
+    const replica = new OneReplica();
+    replica.log.extend(10, 0);
+    replica.follow(10, 8);
+    replica.viewChange.enter(1);
+    replica.viewChange.onJoinView(joinView(replica, replica.log, 1, 8));
+    for (let tick = 0; tick < ticks; tick += 1) replica.viewChange.tick();
+    replica.settle();
+    expect(replica.state.logView).toBe(ticks < 300 ? 1 : 0);
+  }
 });
 
 test("the vote and the log of a replica that has lost its file do not count", () => {
