@@ -12,7 +12,7 @@ import { ClusterSession } from "./cluster-session.ts";
 import { FaultCluster, replicaCount } from "./fault-cluster.ts";
 import { FaultLoad, type LoadCounts, pause } from "./fault-load.ts";
 import { type FaultyLink, Way } from "./fault-proxy.ts";
-import { checkpointOf, damage, damageOf, type RotKind } from "./file-damage.ts";
+import { checkpointOf, damage, lostPlaces, type RotKind } from "./file-damage.ts";
 import { Judge } from "./judge.ts";
 import { OfficialClient } from "./official-client.ts";
 import { Workload } from "./workload.ts";
@@ -46,6 +46,7 @@ export interface FaultSummary extends LoadCounts {
 }
 
 const catchUpLimitMs = 90_000;
+const repairLimitMs = 240_000;
 /** A replica that has not caught up by then gets a sound network, and less load to run after. */
 const calmAfterMs = 6_000;
 const rotKinds: readonly RotKind[] = ["prepares", "headers", "replies", "blocks", "superblock"];
@@ -302,12 +303,15 @@ class FaultRun {
 
   /** Looks into the file from time to time, for which the replica must not run. */
   private async untilRepaired(replica: number, random: Prng): Promise<void> {
-    for (;;) {
-      await pause(random.range(500, 3000));
+    // Longer each time: the scrubber needs to get around.
+    for (let upToMs = 2000; ; upToMs *= 2) {
+      await pause(random.range(500, upToMs));
       await this.endReplica(replica, random);
-      const damaged = await damageOf(this.cluster.files[replica]!);
+      const lost = await lostPlaces(this.cluster.files[replica]!);
       await this.startReplica(replica);
-      if (damaged.every(({ serious }) => !serious)) return;
+      if (lost.length === 0) return;
+      this.note(`replica ${replica} still has damage: ${lost.join(", ")}`);
+      if (upToMs > repairLimitMs) throw new Error(`replica ${replica} does not repair its file`);
     }
   }
 
@@ -347,8 +351,8 @@ class FaultRun {
     for (let replica = 0; replica < replicaCount; replica += 1) await cluster.stop(replica);
     const ids = new Map<number, string>();
     for (const file of cluster.files) {
-      const damaged = (await damageOf(file)).filter(({ serious }) => serious);
-      if (damaged.length > 0) throw new Error(`${file}: ${JSON.stringify(damaged)}`);
+      const lost = await lostPlaces(file);
+      if (lost.length > 0) throw new Error(`${file} is damaged: ${lost.join(", ")}`);
       const { op, id } = checkpointOf(file);
       const other = ids.get(op);
       if (other !== undefined && other !== id) throw new Error(`checkpoints at op ${op} differ`);

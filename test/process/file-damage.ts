@@ -72,6 +72,20 @@ export async function damageOf(path: string): Promise<readonly Damage[]> {
   return damaged;
 }
 
+/**
+ * Damaged places that a replica has yet to repair. A slot for a reply may hold one that its session
+ * has long replaced, without the need to write the newer ones to the file: nobody reads that.
+ */
+export async function lostPlaces(path: string): Promise<readonly string[]> {
+  const damaged = await damageOf(path);
+  const needed = damaged.filter(({ serious, place }) => serious && !isReply(place));
+  return needed.map(({ place }) => place);
+}
+
+function isReply(place: string): boolean {
+  return place.startsWith("client reply slot");
+}
+
 export interface DamageOptions {
   readonly kind: RotKind;
   /** Blocks as well that no start reads: only the scrubber finds them, in its time. */
@@ -84,14 +98,15 @@ export async function damage(
   { kind, lazyBlocks }: DamageOptions,
   random: Prng,
 ): Promise<Rot | null> {
-  if ((await damageOf(path)).length > 0 || isSyncing(path)) return null;
+  const before = new Set((await damageOf(path)).map(({ place }) => place));
+  if (isSyncing(path) || [...before].some((place) => !isReply(place))) return null;
   let flips = withFile(path, (file) => {
     const chosen = choose(file, kind, random);
     const flips = chosen.map((at) => ({ at, mask: 1 << random.below(8) }));
     for (const flip of flips) file.flip(flip);
     return flips;
   });
-  let damaged = await damageOf(path);
+  let damaged = (await damageOf(path)).filter(({ place }) => !before.has(place));
   if (!lazyBlocks && damaged.some(isLazy)) {
     const lazy = flips.filter(({ at }) =>
       damaged.some((place) => isLazy(place) && isIn(at, place)),
@@ -100,7 +115,7 @@ export async function damage(
       for (const flip of lazy) file.flip(flip);
     });
     flips = flips.filter((flip) => !lazy.includes(flip));
-    damaged = await damageOf(path);
+    damaged = (await damageOf(path)).filter(({ place }) => !before.has(place));
   }
   if (damaged.length === 0) return null;
   return { kind, flips: flips.length, places: damaged.map(({ place }) => place) };
