@@ -300,7 +300,8 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     }
     const moved =
       this.load.answered !== this.answeredThen || this.committedMax !== this.committedThen;
-    if (moved) {
+    // Where nobody waits for anything there is nothing to get on with: clients may think for long.
+    if (moved || (this.phase === Phase.liveness && this.load.idle)) {
       this.progressAtUs = nowUs;
       this.answeredThen = this.load.answered;
       this.committedThen = this.committedMax;
