@@ -9,7 +9,7 @@ import {
 } from "./durability.ts";
 import { shortRollback, wallClockExpiry } from "./ledger.ts";
 import { evictYoungest, forgetSessions, loseRepeatedReply } from "./sessions.ts";
-import { anyAddress, reuseBlocksEarly, skipSyncFetch } from "./storage.ts";
+import { anyAddress, reuseBlocksEarly } from "./storage.ts";
 import { forgetView, volatileView } from "./views.ts";
 
 export const canaries: readonly Canary[] = [
@@ -24,7 +24,6 @@ export const canaries: readonly Canary[] = [
   shortRollback,
   anyAddress,
   reuseBlocksEarly,
-  skipSyncFetch,
   volatileView,
   forgetView,
   ...consensusCanaries,

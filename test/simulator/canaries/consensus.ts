@@ -118,6 +118,7 @@ export const keepStaleOps: Canary = {
   replicasMin: 3,
   install({ journal }) {
     journal.removeStale = () => {};
+    journal.removeUnlessOf = () => {};
   },
 };
 

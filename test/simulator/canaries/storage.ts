@@ -1,6 +1,6 @@
 /** Mistakes about blocks of the grid. */
 import { blockLayout } from "../../../src/storage/format.ts";
-import { type Canary, later } from "./canary.ts";
+import type { Canary } from "./canary.ts";
 
 export const anyAddress: Canary = {
   name: "any-address",
@@ -32,14 +32,5 @@ export const reuseBlocksEarly: Canary = {
       freezeEnd();
       freeSet.freezeBegin();
     };
-  },
-};
-
-export const skipSyncFetch: Canary = {
-  name: "skip-sync-fetch",
-  what: "a replica that moved to a checkpoint of the cluster's serves before it has the blocks",
-  replicasMin: 3,
-  install(parts, context) {
-    parts.storage.fetchMissing = (_opMin, onDone) => later(context, onDone);
   },
 };
