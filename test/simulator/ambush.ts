@@ -68,6 +68,8 @@ export interface AmbushOwner {
   readonly active: boolean;
   mayStop(place: Place): boolean;
   outage(name: string, cause: string): void;
+  /** The replica can be reached again. */
+  onBack(place: Place): void;
   happened(name: string, place: Place | null, detail: () => string, a?: number, b?: number): void;
 }
 
@@ -164,6 +166,7 @@ export class Ambush {
     this.owner.happened("ambushes: cut off", place, () => `${cause}, for ${durationUs} µs`);
     world.callbacks.after(durationUs, () => {
       for (const [from, to] of fresh) network.restoreLink(from, to);
+      this.owner.onBack(place);
     });
   }
 

@@ -51,6 +51,9 @@ const fullUsMax = 10_000_000;
 /** Mean time between the returns of replicas after an outage. Microseconds. */
 const apartUsMax = 5_000_000;
 
+/** Who dies after a partition does so within this time. Microseconds. */
+const backUsMax = 2_000_000;
+
 /** Places looked at for one that may be damaged. */
 const attemptsMax = 12;
 
@@ -223,6 +226,22 @@ export class Faults {
     });
     callbacks.after(durationUs, () => {
       for (const [from, to] of cut) network.restoreLink(from, to);
+      if (one !== undefined) this.onBack(one);
+    });
+  }
+
+  /** Some die soon after they can be reached again, with a log that others have gone on without. */
+  onBack(place: Place): void {
+    const { random, owner } = this;
+    if (!this.active || !random.chance(0.4)) return;
+    const { generation } = place;
+    owner.callbacks.after(random.below(backUsMax), () => {
+      if (!this.active || place.generation !== generation || !this.mayStop(place)) return;
+      const power = random.chance(this.options.powerShare);
+      const downUs = exponential(random, Math.min(this.options.downMeanUs, ambushDownUs));
+      if (place.state === PlaceState.down) return;
+      this.happened("kills after a partition", place, () => `for ${downUs} µs`);
+      owner.crash(place, power, downUs);
     });
   }
 
