@@ -84,6 +84,8 @@ const flags = [
   "-Wextra",
   "-DNAPI_VERSION=8",
   "-DNAPI_DISABLE_CPP_EXCEPTIONS",
+  // A worker thread may end while work for it is under way: then there is nobody to tell.
+  "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
   "-DNODE_GYP_MODULE_NAME=pacioli",
   "-isystem",
   headerFolder("node-addon-api", "."),

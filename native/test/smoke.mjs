@@ -245,6 +245,20 @@ async function abandonedWorker() {
   await worker.terminate();
 }
 
+/** A worker that ends while another thread commits pages for it. */
+async function workerThatTouches() {
+  const worker = new Worker(
+    `const { workerData, parentPort } = require("node:worker_threads");
+     const addon = require(workerData);
+     const { id } = addon.allocate(256 * 1024 * 1024, false);
+     addon.touch(id, 0, 256 * 1024 * 1024, () => {});
+     parentPort.postMessage(id);`,
+    { eval: true, workerData: path },
+  );
+  await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+  await worker.terminate();
+}
+
 const folder = mkdtempSync(join(tmpdir(), "pacioli-smoke-"));
 try {
   checksums();
@@ -253,6 +267,7 @@ try {
   await rings(fd);
   closeSync(fd);
   await abandonedWorker();
+  await workerThatTouches();
 } finally {
   rmSync(folder, { recursive: true });
 }

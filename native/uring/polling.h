@@ -21,6 +21,9 @@ class Polling {
   static constexpr uint64_t share_ns = 8'000;
   static constexpr uint64_t share_of_slice_ns = 500;
 
+  // Waits without a try after a failed one, at most.
+  static constexpr uint64_t skips_max = 20'000;
+
   // 0 never polls.
   explicit Polling(uint32_t limit_us) : limit_ns_(uint64_t{limit_us} * 1000) {}
 
@@ -40,7 +43,9 @@ class Polling {
     const uint64_t yield_ns = after_ns - before_ns;
     const uint64_t taken_ns = after_ns - begun_ns_;
     if (yield_ns <= yield_ns_max && taken_ns < limit_ns_) return true;
-    skips_left_ = taken_ns / (yield_ns >= slice_ns ? share_of_slice_ns : share_ns);
+    const uint64_t skips = taken_ns / (yield_ns >= slice_ns ? share_of_slice_ns : share_ns);
+    // A machine that was stopped for a minute says nothing about others that want the processor.
+    skips_left_ = skips < skips_max ? skips : skips_max;
     return false;
   }
 

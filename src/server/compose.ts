@@ -79,7 +79,7 @@ export interface ComposeOptions {
   /** Standbys beside the replicas; default none. */
   readonly standbyCount?: number;
   readonly grouping: boolean;
-  /** The owner calls `journal.tick` with each tick: see JournalOptions. Default: no. */
+  /** The owner calls `journal.tick` with each tick: headers wait for it in a cluster of one. Default: no. */
   readonly journalTicks?: boolean;
   readonly allocateWords: (count: number) => Uint32Array;
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
@@ -102,7 +102,10 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
   const format = superblock.formatOptions;
   const memberCount = format.replicaCount + (options.standbyCount ?? 0);
   const layout = new DataFileLayout(format);
-  const journal = new Journal({ io, file, layout, ticks: options.journalTicks ?? false, onFatal });
+  // In a cluster an op that seems to be torn is not claimed: its header follows its prepare at once. A
+  // cluster of one counts on the commit numbers of the prepares that follow.
+  const ticks = options.journalTicks === true && format.replicaCount === 1;
+  const journal = new Journal({ io, file, layout, ticks, onFatal });
   const replies = new ClientReplies({ io, file, layout, onFatal });
   const storage = new StorageEngine({
     io,

@@ -5,9 +5,9 @@
  * other, and headers that came meanwhile share the next. Nobody waits for them: recovery does without
  * headers that had not landed; what they add is proof that a prepare now damaged had been whole.
  *
- * Where the owner ticks, a header waits for the others of its sector, for two ticks at most: the next
- * prepare proves as much, by its commit number in a cluster of one and by its op in a larger one.
- * Otherwise each header is written right behind its prepare.
+ * Where the owner ticks (in a cluster of one), a header waits for the others of its sector, for two
+ * ticks at most: prepares that follow prove as much by their commit number. Otherwise each header is
+ * written right behind its prepare.
  *
  *   (nothing new) ── put ──▶ waits: new ── tick ──▶ waits: long ── tick ──▶ queued ──▶ written
  *                    └─ the sector's last, or nobody ticks, or the end ───────┘

@@ -161,6 +161,7 @@ export class Place implements Receiver, SocketHost {
       memory: options.memory,
       standbyCount: this.owner.replicaTotal - options.format.replicaCount,
       grouping: options.grouping,
+      journalTicks: true,
       allocateWords: (count) => this.memory.allocateWords(count),
       extend: (gridBytes, onDone) => {
         this.owner.callbacks.after(extendUs, () => {
@@ -301,6 +302,7 @@ export class Place implements Receiver, SocketHost {
     this.enter();
     const { replica } = this.parts!;
     replica.tick();
+    this.parts!.journal.tick();
     this.messageBus?.tick();
     // The loop turns as soon as its completions are through; most ticks are followed by nothing.
     if (!this.turnEvent.queued) replica.turn();
