@@ -346,7 +346,7 @@ export class Place implements Receiver, SocketHost {
       cluster,
       replica: this.index,
       replicaCount: owner.replicaTotal,
-      connectionsMax: clientsMax + 4,
+      connectionsMax: clientsMax + owner.replicaTotal + 2,
       largeReceivesMax: 2,
       smallReserve,
       largeReserve,
