@@ -1,6 +1,7 @@
 /** Clusters of several server processes on this machine, each with a data file of its own. */
+import { randomInt } from "node:crypto";
 import { constants, copyFileSync, existsSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { encodeRequest, Operation } from "../reference/operations.ts";
 import { ClusterSession } from "./cluster-session.ts";
@@ -15,24 +16,43 @@ import {
 const waitLimitMs = 60_000;
 
 /**
+ * Ports are drawn from here, where systems do not take those of outgoing connections from: one that
+ * a replica has left for a moment, to be restarted, is not gone when it comes back.
+ */
+const [portMin, portMax] = [10_000, 32_000];
+const drawsMax = 100;
+
+/**
  * Ports that nothing listened on a moment ago.
  * @param port - Insists on this one; rejects when it is taken.
  */
 export async function freePorts(count: number, port = 0): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer();
-          server.on("error", reject);
-          server.listen(port, "127.0.0.1", () => resolve(server));
-        }),
-    ),
-  );
+  const servers: Server[] = [];
+  for (let index = 0; index < count; index += 1) {
+    servers.push(await (port === 0 ? listenAnywhere() : listen(port)));
+  }
   const ports = servers.map((server) => (server.address() as { port: number }).port);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
+}
+
+async function listenAnywhere(): Promise<Server> {
+  for (let draws = 0; ; draws += 1) {
+    try {
+      return await listen(randomInt(portMin, portMax));
+    } catch (error) {
+      const taken = (error as { code?: string }).code === "EADDRINUSE";
+      if (!taken || draws === drawsMax) throw error;
+    }
+  }
+}
+
+function listen(port: number): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on("error", reject);
+    server.listen(port, "127.0.0.1", () => resolve(server));
+  });
 }
 
 /** Resolves when the condition holds; rejects with what `explain` says when it never does. */
