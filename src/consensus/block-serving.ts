@@ -50,6 +50,8 @@ export class BlockServing {
   private readonly idle: Lane[] = [];
   private readonly pool: MessagePool;
   private readonly waiter: MessageWaiter;
+  /** The block that each message was read into for last; on its way while the message is in use. */
+  private readonly sent: { readonly message: Message; address: number }[] = [];
   private readonly line = new Uint32Array(lineMax * lineWords);
   private lineFirst = 0;
   private lineLength = 0;
@@ -73,12 +75,30 @@ export class BlockServing {
 
   /** The peer wants this block. Untrusted input. */
   request(words: Uint32Array, checksumAt: number, address: number): void {
-    if (this.lineLength === lineMax) return;
+    if (this.lineLength === lineMax || this.isOnItsWay(address)) return;
     const at = ((this.lineFirst + this.lineLength) % lineMax) * lineWords;
     u128Copy(this.line, at, words, checksumAt);
     u64WriteNumber(this.line, at + 4, address);
     this.lineLength += 1;
     this.serve();
+  }
+
+  /** Over a slow connection a peer asks again before the block has arrived: once is enough. */
+  private isOnItsWay(address: number): boolean {
+    for (let index = 0; index < this.lineLength; index += 1) {
+      const at = ((this.lineFirst + index) % lineMax) * lineWords;
+      if (u64ReadNumber(this.line, at + 4) === address) return true;
+    }
+    for (const sent of this.sent) {
+      if (sent.address === address && sent.message.references > 0) return true;
+    }
+    return false;
+  }
+
+  private note(message: Message, address: number): void {
+    const known = this.sent.find((sent) => sent.message === message);
+    if (known === undefined) this.sent.push({ message, address });
+    else known.address = address;
   }
 
   private serve(): void {
@@ -94,6 +114,7 @@ export class BlockServing {
       this.lineFirst = (this.lineFirst + 1) % lineMax;
       this.lineLength -= 1;
       lane.message = message;
+      this.note(message, address);
       // A sector after the start, since Direct I/O cannot read to behind the header.
       if (lane.read.start(address, this.line, at, message.buffer, sectorSize)) continue;
       lane.message = null;
