@@ -471,6 +471,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       onCheckpoint: (op) => this.onCheckpoint(place, op),
     });
     this.canary?.install(parts, { place, simulation: this });
+    // What it starts from, the empty state included, is a checkpoint that prepares may name. It may have
+    // been killed before it could say so, and make the next one before it is open.
+    this.load.onCheckpoint(place.index, parts.superblock.checkpointOp, place.checkpointId());
   }
 
   private onExecuted(place: Place, op: number, prepare: Uint8Array): void {
@@ -509,8 +512,6 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     // A power cut after the superblock had moved, before the replica could say so.
     if (checkpointOp > place.executedMax) this.load.onStateSync(place.index, checkpointOp);
     this.load.onReplicaOpen(place.index);
-    // What it starts from, the empty state included, is a checkpoint that prepares may name.
-    this.load.onCheckpoint(place.index, place.parts!.superblock.checkpointOp, place.checkpointId());
   }
 
   onMoved(place: Place): void {
