@@ -252,6 +252,17 @@ export class Sockets {
       }
     }
     this.sendSegments(side.out);
+    if (side.peer.gone || side.peer.closed) this.probe(side);
+  }
+
+  /**
+   * Who waits for room has nothing under way that could meet a dead end: it asks whether there is
+   * room, again and again, as TCP does. Asked only where nobody is left to make room.
+   */
+  private probe(side: Side): void {
+    const { out, sending } = side;
+    if (sending.completion === null || out.sent > out.arrived) return;
+    this.after(retransmitUs, () => this.arrive(out, out.sent, false, 0));
   }
 
   private sendSegments(pipe: Pipe<Side>): void {
@@ -346,6 +357,7 @@ export class Sockets {
     this.cancel(side);
     side.closed = true;
     this.sides.delete(side);
+    this.probe(side.peer);
     const unread = side.in.arrived > side.in.read;
     if (unread && this.random.chance(0.5)) {
       // As kernels do when what came was not read.
@@ -408,6 +420,7 @@ export class Sockets {
       side.receiving.completion = null;
       side.sending.completion = null;
       if (!power) this.notifyReset(side);
+      this.probe(side.peer);
     }
   }
 
