@@ -79,9 +79,13 @@ void BufferRegistry::unmap(uint32_t id) {
 }
 
 void BufferRegistry::touch(uint8_t* base, size_t size_bytes) {
-  // An atomic write of what is there: one that another thread makes meanwhile is not lost.
+  // An atomic write of what is there: one that another thread makes meanwhile is not lost, and where
+  // the exchange fails somebody has written. Not an `or` with 0, which compilers may turn into a load:
+  // that maps the page of zeros that all share, and the first write would still find no page.
   for (size_t at = 0; at < size_bytes; at += page_size) {
-    __atomic_fetch_or(base + at, 0, __ATOMIC_RELAXED);
+    volatile uint8_t* byte = base + at;
+    uint8_t seen = __atomic_load_n(byte, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(byte, &seen, seen, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,6 +82,26 @@ TEST(memory_touch, "touched pages are there and keep what is in them") {
   for (int page = 0; page < 32; page += 1) EXPECT((present[page] & 1) == 1);
   EXPECT(base[4096] == 0x5a);
   EXPECT(base[0] == 0);
+  buffers.free(id);
+}
+
+TEST(memory_committed, "a write into touched pages finds them there, a load would not do") {
+  BufferRegistry buffers;
+  constexpr int pages = 256;
+  constexpr size_t size_bytes = pages * page_size;
+  // Not large: a huge page would take one fault for all of them.
+  const uint32_t id = buffers.allocate(size_bytes, false);
+  volatile uint8_t* base = buffers.base(id);
+  EXPECT(madvise(buffers.base(id), size_bytes, MADV_NOHUGEPAGE) == 0 || errno == EINVAL);
+  const auto faults = [] {
+    rusage usage;
+    EXPECT(getrusage(RUSAGE_SELF, &usage) == 0);
+    return usage.ru_minflt;
+  };
+  BufferRegistry::touch(buffers.base(id), size_bytes);
+  const long before = faults();
+  for (int page = 0; page < pages; page += 1) base[page * page_size] = 1;
+  EXPECT(faults() - before < pages / 8);
   buffers.free(id);
 }
 
