@@ -19,11 +19,6 @@ void finalize_wrapped(napi_env, void*, void* hint) {
   delete wrapped;
 }
 
-Napi::Value refuse_arguments(Napi::Env env, const char* signature) {
-  Napi::TypeError::New(env, signature).ThrowAsJavaScriptException();
-  return env.Undefined();
-}
-
 // allocate(sizeBytes, large): { id, memory }, or null when there is no memory to be had, or when
 // the runtime has no ArrayBuffer of that length.
 Napi::Value allocate(const Napi::CallbackInfo& info) {
@@ -70,16 +65,19 @@ class TouchWork : public Napi::AsyncWorker {
 // touch(id, at, sizeBytes, onDone): onDone is called from libuv's loop.
 Napi::Value touch(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  CHECK(info.Length() == 4 && info[0].IsNumber() && info[3].IsFunction());
-  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
+  AddonData& data = addon_data(env);
+  uint32_t id;
   size_t at;
   size_t size_bytes;
-  CHECK(read_size(env, info[1], &at));
-  CHECK(read_size(env, info[2], &size_bytes));
-  AddonData& data = addon_data(env);
+  if (info.Length() != 4 || !read_u32(env, info[0], &id) || !data.buffers->contains(id) ||
+      !read_size(env, info[1], &at) || !read_size(env, info[2], &size_bytes) ||
+      !info[3].IsFunction()) {
+    return refuse_arguments(env, "touch(id, at, sizeBytes, onDone)");
+  }
   const size_t all_bytes = data.buffers->size_bytes(id);
-  CHECK(at <= all_bytes);
-  CHECK(size_bytes <= all_bytes - at);
+  if (at > all_bytes || size_bytes > all_bytes - at) {
+    return refuse_arguments(env, "touch(id, at, sizeBytes, onDone): pages of the buffer");
+  }
   (new TouchWork(info[3].As<Napi::Function>(), data.buffers, id, at, size_bytes))->Queue();
   return env.Undefined();
 }

@@ -47,6 +47,14 @@ inline bool read_size(napi_env env, napi_value value, size_t* out) {
   return true;
 }
 
+// A whole number in [0, 2^32).
+inline bool read_u32(napi_env env, napi_value value, uint32_t* out) {
+  size_t number;
+  if (!read_size(env, value, &number) || number > UINT32_MAX) return false;
+  *out = static_cast<uint32_t>(number);
+  return true;
+}
+
 inline bool read_descriptor(napi_env env, napi_value value, int* out) {
   size_t number;
   if (!read_size(env, value, &number) || number > INT32_MAX) return false;
@@ -62,6 +70,12 @@ inline napi_value throw_range_error(napi_env env, const char* message) {
 inline napi_value throw_type_error(napi_env env, const char* message) {
   napi_throw_type_error(env, nullptr, message);
   return nullptr;
+}
+
+// For functions of node-addon-api: what a call with wrong arguments throws, and returns.
+inline Napi::Value refuse_arguments(Napi::Env env, const char* signature) {
+  throw_type_error(env, signature);
+  return env.Undefined();
 }
 
 inline napi_value make_number(napi_env env, double number) {

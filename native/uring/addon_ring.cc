@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "../addon.h"
-#include "../check.h"
 #include "../values.h"
 #include "guest_wake.h"
 #include "owned_loop.h"
@@ -30,18 +29,33 @@ struct Rings {
 
 namespace {
 
-uint32_t u32(const Napi::Value& value) { return value.As<Napi::Number>().Uint32Value(); }
-
 OpenRing* find(napi_env env, uint32_t id) {
   auto& list = addon_data(env).rings->list;
   return id < list.size() ? list[id].get() : nullptr;
 }
 
-OpenRing& ring_argument(const Napi::CallbackInfo& info) {
-  CHECK(info.Length() > 0 && info[0].IsNumber());
-  OpenRing* open = find(info.Env(), u32(info[0]));
-  CHECK(open != nullptr);
-  return *open;
+// The ring that the first of `count` arguments names, or null.
+OpenRing* ring_argument(const Napi::CallbackInfo& info, size_t count) {
+  uint32_t id;
+  if (info.Length() != count || !read_u32(info.Env(), info[0], &id)) return nullptr;
+  return find(info.Env(), id);
+}
+
+bool read_port(napi_env env, napi_value value, uint16_t* out) {
+  uint32_t port;
+  if (!read_u32(env, value, &port) || port > UINT16_MAX) return false;
+  *out = static_cast<uint16_t>(port);
+  return true;
+}
+
+// A descriptor, or -1 for none.
+bool read_descriptor_or_none(napi_env env, napi_value value, int* out) {
+  double number;
+  if (napi_get_value_double(env, value, &number) == napi_ok && number == -1) {
+    *out = -1;
+    return true;
+  }
+  return read_descriptor(env, value, out);
 }
 
 // ringProbe()
@@ -59,16 +73,21 @@ Napi::Value ring_probe(const Napi::CallbackInfo& info) {
 // ringOpen(entries, slots, completionsMax, level, pollUs): a negative errno, or the ring's description.
 Napi::Value ring_open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  CHECK(info.Length() == 5);
-  auto open = std::make_unique<OpenRing>();
   RingOptions options;
-  options.entries = u32(info[0]);
-  options.slots = u32(info[1]);
-  options.completions_max = u32(info[2]);
-  CHECK(u32(info[3]) <= static_cast<uint32_t>(RingLevel::plain));
-  options.level = static_cast<RingLevel>(u32(info[3]));
-  options.poll_us = u32(info[4]);
+  uint32_t level;
+  if (info.Length() != 5 || !read_u32(env, info[0], &options.entries) ||
+      !read_u32(env, info[1], &options.slots) ||
+      !read_u32(env, info[2], &options.completions_max) || !read_u32(env, info[3], &level) ||
+      level > static_cast<uint32_t>(RingLevel::plain) ||
+      !read_u32(env, info[4], &options.poll_us)) {
+    return refuse_arguments(env, "ringOpen(entries, slots, completionsMax, level, pollUs)");
+  }
+  options.level = static_cast<RingLevel>(level);
+  if (!Ring::takes(options)) {
+    return refuse_arguments(env, "ringOpen: powers of two up to 32768, and as many completions");
+  }
   AddonData& data = addon_data(env);
+  auto open = std::make_unique<OpenRing>();
   const int error = Ring::create(options, *data.buffers, &open->ring);
   if (error < 0) return Napi::Number::New(env, error);
 
@@ -94,100 +113,136 @@ napi_value ring_enter(napi_env env, napi_callback_info info) {
   Arguments<2> arguments;
   uint32_t id;
   uint32_t wait_ms;
-  if (!arguments.read(env, info) ||
-      napi_get_value_uint32(env, arguments.values[0], &id) != napi_ok ||
-      napi_get_value_uint32(env, arguments.values[1], &wait_ms) != napi_ok) {
+  if (!arguments.read(env, info) || !read_u32(env, arguments.values[0], &id) ||
+      !read_u32(env, arguments.values[1], &wait_ms)) {
     return throw_type_error(env, "ringEnter(id, waitMs)");
   }
   OpenRing* open = find(env, id);
-  CHECK(open != nullptr);
+  if (open == nullptr) return throw_type_error(env, "ringEnter: there is no such ring");
   if (wait_ms > 0 && open->owned != nullptr) wait_ms = open->owned->shorten(wait_ms);
   return make_number(env, open->ring->enter(wait_ms));
 }
 
+// A ring that has no drive yet, and the function that is to be called. Null for anything else.
+OpenRing* drive_arguments(const Napi::CallbackInfo& info) {
+  OpenRing* open = ring_argument(info, 2);
+  if (open == nullptr || !info[1].IsFunction()) return nullptr;
+  return open->owned == nullptr && open->guest == nullptr ? open : nullptr;
+}
+
 // ringOwn(id, callback): owned drive. 0 or a negative errno.
 Napi::Value ring_own(const Napi::CallbackInfo& info) {
-  OpenRing& open = ring_argument(info);
-  CHECK(info.Length() == 2 && info[1].IsFunction());
-  CHECK(open.owned == nullptr && open.guest == nullptr);
-  const int error = OwnedLoop::create(info.Env(), info[1].As<Napi::Function>(), &open.owned);
-  if (error == 0) open.ring->set_wake_fd(open.owned->fd());
+  OpenRing* open = drive_arguments(info);
+  if (open == nullptr) return refuse_arguments(info.Env(), "ringOwn(id, callback): once per ring");
+  const int error = OwnedLoop::create(info.Env(), info[1].As<Napi::Function>(), &open->owned);
+  if (error == 0) open->ring->set_wake_fd(open->owned->fd());
   return Napi::Number::New(info.Env(), error);
 }
 
 // ringWatch(id, callback): guest drive. 0 or a negative errno.
 Napi::Value ring_watch(const Napi::CallbackInfo& info) {
-  OpenRing& open = ring_argument(info);
-  CHECK(info.Length() == 2 && info[1].IsFunction());
-  CHECK(open.owned == nullptr && open.guest == nullptr);
-  int error = GuestWake::create(info.Env(), info[1].As<Napi::Function>(), &open.guest);
-  if (error == 0) error = open.ring->register_eventfd(open.guest->eventfd());
+  OpenRing* open = drive_arguments(info);
+  if (open == nullptr) return refuse_arguments(info.Env(), "ringWatch(id, callback): once per ring");
+  int error = GuestWake::create(info.Env(), info[1].As<Napi::Function>(), &open->guest);
+  if (error == 0) error = open->ring->register_eventfd(open->guest->eventfd());
   return Napi::Number::New(info.Env(), error);
 }
 
-// ringRegisterFile(id, index, fd)
+// ringRegisterFile(id, index, fd): fd -1 empties the place.
 Napi::Value ring_register_file(const Napi::CallbackInfo& info) {
-  OpenRing& open = ring_argument(info);
-  CHECK(info.Length() == 3);
-  const int error = open.ring->register_file(u32(info[1]), info[2].As<Napi::Number>().Int32Value());
-  return Napi::Number::New(info.Env(), error);
+  const Napi::Env env = info.Env();
+  OpenRing* open = ring_argument(info, 3);
+  uint32_t index;
+  int fd;
+  if (open == nullptr || !read_u32(env, info[1], &index) || index >= Ring::files_max ||
+      !read_descriptor_or_none(env, info[2], &fd)) {
+    return refuse_arguments(env, "ringRegisterFile(id, index, fd)");
+  }
+  return Napi::Number::New(env, open->ring->register_file(index, fd));
 }
 
 // ringReserveBuffers(id, count)
 Napi::Value ring_reserve_buffers(const Napi::CallbackInfo& info) {
-  OpenRing& open = ring_argument(info);
-  CHECK(info.Length() == 2);
-  return Napi::Number::New(info.Env(), open.ring->reserve_buffers(u32(info[1])));
+  const Napi::Env env = info.Env();
+  OpenRing* open = ring_argument(info, 2);
+  uint32_t count;
+  if (open == nullptr || !read_u32(env, info[1], &count) || !open->ring->may_reserve(count)) {
+    return refuse_arguments(env, "ringReserveBuffers(id, count): 1 to 65535, once per ring");
+  }
+  return Napi::Number::New(env, open->ring->reserve_buffers(count));
 }
 
 // ringRegisterBuffer(id, bufferId)
 Napi::Value ring_register_buffer(const Napi::CallbackInfo& info) {
-  OpenRing& open = ring_argument(info);
-  CHECK(info.Length() == 2);
-  return Napi::Number::New(info.Env(), open.ring->register_buffer(u32(info[1])));
+  const Napi::Env env = info.Env();
+  OpenRing* open = ring_argument(info, 2);
+  uint32_t buffer_id;
+  if (open == nullptr || !read_u32(env, info[1], &buffer_id) ||
+      !open->ring->may_register(buffer_id)) {
+    return refuse_arguments(env, "ringRegisterBuffer(id, bufferId): once per buffer");
+  }
+  return Napi::Number::New(env, open->ring->register_buffer(buffer_id));
 }
 
 // ringConnect(id, slot, host, port): opens a socket and puts the address into the slot's
 // descriptor. The socket, or a negative errno.
 Napi::Value ring_connect(const Napi::CallbackInfo& info) {
-  OpenRing& open = ring_argument(info);
-  CHECK(info.Length() == 4 && info[2].IsString());
-  Descriptor& descriptor = open.ring->descriptor(u32(info[1]));
+  const Napi::Env env = info.Env();
+  OpenRing* open = ring_argument(info, 4);
+  uint32_t slot;
+  uint16_t port;
+  if (open == nullptr || !read_u32(env, info[1], &slot) ||
+      slot >= open->ring->options().slots || !info[2].IsString() ||
+      !read_port(env, info[3], &port)) {
+    return refuse_arguments(env, "ringConnect(id, slot, host, port)");
+  }
+  Descriptor& descriptor = open->ring->descriptor(slot);
   uint8_t address[address_bytes_max];
   static_assert(sizeof(address) <= sizeof(descriptor.extra));
-  const int length = address_parse(info[2].As<Napi::String>().Utf8Value().c_str(),
-                                   static_cast<uint16_t>(u32(info[3])), address);
-  if (length < 0) return Napi::Number::New(info.Env(), length);
+  const int length =
+      address_parse(info[2].As<Napi::String>().Utf8Value().c_str(), port, address);
+  if (length < 0) return Napi::Number::New(env, length);
   std::memcpy(descriptor.extra, address, sizeof(address));
   descriptor.length = static_cast<uint32_t>(length);
-  return Napi::Number::New(info.Env(), socket_open(address));
+  return Napi::Number::New(env, socket_open(address));
 }
 
 // ringClose(id): the kernel must hold nothing any more.
 Napi::Value ring_close(const Napi::CallbackInfo& info) {
-  CHECK(ring_argument(info).ring->in_kernel() == 0);
-  addon_data(info.Env()).rings->list[u32(info[0])].reset();
-  return info.Env().Undefined();
+  const Napi::Env env = info.Env();
+  OpenRing* open = ring_argument(info, 1);
+  if (open == nullptr || open->ring->in_kernel() != 0) {
+    return refuse_arguments(env, "ringClose(id): a ring of which the kernel holds nothing");
+  }
+  for (auto& held : addon_data(env).rings->list) {
+    if (held.get() == open) held.reset();
+  }
+  return env.Undefined();
 }
 
 // socketListen(host, port, backlog): the listener, or a negative errno.
 Napi::Value listen_call(const Napi::CallbackInfo& info) {
-  CHECK(info.Length() == 3 && info[0].IsString());
-  uint8_t address[address_bytes_max];
-  int result = address_parse(info[0].As<Napi::String>().Utf8Value().c_str(),
-                             static_cast<uint16_t>(u32(info[1])), address);
-  if (result > 0) {
-    result = socket_listen(address, static_cast<uint32_t>(result),
-                           info[2].As<Napi::Number>().Int32Value());
+  const Napi::Env env = info.Env();
+  uint16_t port;
+  int backlog;
+  if (info.Length() != 3 || !info[0].IsString() || !read_port(env, info[1], &port) ||
+      !read_descriptor(env, info[2], &backlog)) {
+    return refuse_arguments(env, "socketListen(host, port, backlog)");
   }
-  return Napi::Number::New(info.Env(), result);
+  uint8_t address[address_bytes_max];
+  int result = address_parse(info[0].As<Napi::String>().Utf8Value().c_str(), port, address);
+  if (result > 0) result = socket_listen(address, static_cast<uint32_t>(result), backlog);
+  return Napi::Number::New(env, result);
 }
 
 // Functions of one descriptor: 0 or more, or a negative errno.
 template <int (*function)(int)>
 Napi::Value with_descriptor(const Napi::CallbackInfo& info) {
-  CHECK(info.Length() == 1 && info[0].IsNumber());
-  return Napi::Number::New(info.Env(), function(info[0].As<Napi::Number>().Int32Value()));
+  int fd;
+  if (info.Length() != 1 || !read_descriptor(info.Env(), info[0], &fd)) {
+    return refuse_arguments(info.Env(), "(fd): the number of an open socket");
+  }
+  return Napi::Number::New(info.Env(), function(fd));
 }
 
 int socket_discard(int fd) { return close(fd) == 0 ? 0 : -errno; }

@@ -25,6 +25,9 @@ constexpr uint32_t transfer_bytes_max = 0x7fff'f000;
 // The kernel registers no larger buffer.
 constexpr size_t registered_bytes_max = size_t{1} << 30;
 
+// The kernel has no larger rings of submissions; for the others it is more than anybody needs.
+constexpr uint32_t size_max = 32768;
+
 // A full submission ring is handed over and filled again this often per call at most.
 constexpr int refills_max = 64;
 
@@ -56,9 +59,7 @@ Ring::Ring(const RingOptions& options, BufferRegistry& buffers)
       slots_(options.slots, Slot{0, buffer_none, false}),
       // The kernel's thread that ends a write needs a processor: of a single one, ours.
       polling_(processors_available() > 1 ? options.poll_us : 0) {
-  CHECK(is_power_of_two(options.entries));
-  CHECK(is_power_of_two(options.slots));
-  CHECK(options.completions_max > 0);
+  CHECK(takes(options));
 }
 
 Ring::~Ring() {
@@ -68,6 +69,12 @@ Ring::~Ring() {
   for (const uint32_t id : {descriptors_id_, pending_id_, completions_id_, control_id_}) {
     if (id != buffer_none) buffers_.unpin(id);
   }
+}
+
+bool Ring::takes(const RingOptions& options) {
+  return is_power_of_two(options.entries) && options.entries <= size_max &&
+         is_power_of_two(options.slots) && options.slots <= size_max &&
+         options.completions_max > 0 && options.completions_max <= size_max;
 }
 
 int Ring::create(const RingOptions& options, BufferRegistry& buffers, std::unique_ptr<Ring>* out) {
@@ -336,10 +343,12 @@ int Ring::register_file(uint32_t index, int fd) {
   return result < 0 ? result : 0;
 }
 
+bool Ring::may_reserve(uint32_t count) const {
+  return count > 0 && count <= UINT16_MAX && buffer_places_max_ == 0;
+}
+
 int Ring::reserve_buffers(uint32_t count) {
-  CHECK(count > 0);
-  CHECK(count <= UINT16_MAX);
-  CHECK(buffer_places_max_ == 0);
+  CHECK(may_reserve(count));
   const uring::ResourceRegister table{count, uring::register_sparse, 0, 0, 0};
   const int result = queue_.register_call(uring::register_op::buffers2, &table, sizeof(table));
   if (result < 0) return result;
@@ -347,13 +356,17 @@ int Ring::reserve_buffers(uint32_t count) {
   return 0;
 }
 
+bool Ring::may_register(uint32_t buffer_id) const {
+  if (!buffers_.contains(buffer_id)) return false;
+  return buffer_places_.size() <= buffer_id || buffer_places_[buffer_id] == buffer_none;
+}
+
 int Ring::register_buffer(uint32_t buffer_id) {
-  CHECK(buffers_.contains(buffer_id));
+  CHECK(may_register(buffer_id));
   const size_t size_bytes = buffers_.size_bytes(buffer_id);
   if (size_bytes > registered_bytes_max) return -EFBIG;
   if (buffer_places_used_ == buffer_places_max_) return -ENOSPC;
   if (buffer_places_.size() <= buffer_id) buffer_places_.resize(buffer_id + 1, buffer_none);
-  CHECK(buffer_places_[buffer_id] == buffer_none);
 
   const uint32_t place = buffer_places_used_;
   const iovec range{buffers_.base(buffer_id), size_bytes};

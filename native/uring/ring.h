@@ -34,6 +34,9 @@ class Ring {
  public:
   static constexpr uint32_t files_max = 16;
 
+  // Whether `create` may be called with these options.
+  static bool takes(const RingOptions& options);
+
   // Returns 0, or a negative errno with which the kernel refused.
   static int create(const RingOptions& options, BufferRegistry& buffers,
                     std::unique_ptr<Ring>* out);
@@ -50,6 +53,9 @@ class Ring {
   // the file open until then, or until the ring ends. A negative errno: the operations work
   // without.
   int register_file(uint32_t index, int fd);
+  // Whether `reserve_buffers` and `register_buffer` may be called: once, and once per buffer.
+  bool may_reserve(uint32_t count) const;
+  bool may_register(uint32_t buffer_id) const;
   // From now on buffers may be registered, `count` at most. 0 or a negative errno.
   int reserve_buffers(uint32_t count);
   // Lets the kernel keep a buffer's pages at hand, for reads and writes of files. They count as

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { hasRing, type RingAddon } from "./addon.ts";
 import { layoutDifference, nativeLayout } from "./layout.ts";
 
 let folder = "";
@@ -92,6 +93,72 @@ test("sizes that no array has are refused, and what is no size or file at all", 
   }
   expect(() => addon.allocate(0, false)).toThrow(TypeError);
   expect(() => addon.allocate("4096" as unknown as number, false)).toThrow(TypeError);
+});
+
+/** Lists of arguments, each with one of them replaced by what it must not be. */
+function wrongCalls(right: readonly unknown[], wrong: readonly unknown[]): unknown[][] {
+  const calls: unknown[][] = [[], right.slice(1), [...right, 0]];
+  for (let index = 0; index < right.length; index += 1) {
+    for (const value of wrong) calls.push(right.with(index, value));
+  }
+  return calls;
+}
+
+test("a call with wrong arguments is an error, and never the end of the process", async () => {
+  const { addon } = await load({ PACIOLI_NO_ADDON: "0" });
+  if (addon === null || !hasRing(addon)) throw new Error("the addon has the ring here");
+  const ring = addon.ringOpen(8, 16, 8, 2, 0);
+  if (typeof ring === "number") throw new Error(`no ring: ${ring}`);
+  const { id } = addon.allocate(8192, false)!;
+  const done = (): boolean => false;
+  const wrong = [undefined, null, {}, -2, 0.5, 2 ** 32, 2 ** 53, Number.NaN];
+  const calls: [keyof RingAddon, readonly unknown[]][] = [
+    ["touch", [id, 0, 4096, done]],
+    ["ringOpen", [8, 16, 8, 2, 0]],
+    ["ringEnter", [ring.id, 0]],
+    ["ringOwn", [ring.id, done]],
+    ["ringWatch", [ring.id, done]],
+    ["ringRegisterFile", [ring.id, 0, 0]],
+    ["ringReserveBuffers", [ring.id, 4]],
+    ["ringRegisterBuffer", [ring.id, id]],
+    ["ringConnect", [ring.id, 0, "127.0.0.1", 1]],
+    ["ringClose", [ring.id]],
+    ["socketListen", ["127.0.0.1", 0, 8]],
+    ["socketPort", [0]],
+    ["socketConfigure", [0]],
+    ["socketShutdown", [0]],
+    ["socketDiscard", [0]],
+  ];
+  const call = (name: keyof RingAddon, list: readonly unknown[]): unknown =>
+    (addon[name] as (...list: readonly unknown[]) => unknown)(...list);
+  for (const [name, right] of calls) {
+    for (const list of wrongCalls(right, wrong)) {
+      expect(() => call(name, list), `${name}(${list.map(String).join(", ")})`).toThrow(TypeError);
+    }
+  }
+  for (const [name, list] of [
+    ["touch", [id + 1000, 0, 4096, done]],
+    ["touch", [id, 8192, 1, done]],
+    ["touch", [id, 4096, 4097, done]],
+    ["ringOpen", [7, 16, 8, 2, 0]],
+    ["ringOpen", [8, 2 ** 31, 8, 2, 0]],
+    ["ringOpen", [8, 16, 0, 2, 0]],
+    ["ringOpen", [8, 16, 8, 3, 0]],
+    ["ringEnter", [ring.id + 1000, 0]],
+    ["ringRegisterFile", [ring.id, 16, 0]],
+    ["ringReserveBuffers", [ring.id, 0]],
+    ["ringReserveBuffers", [ring.id, 65_536]],
+    ["ringRegisterBuffer", [ring.id, id + 1000]],
+    ["ringConnect", [ring.id, 16, "127.0.0.1", 1]],
+    ["ringConnect", [ring.id, 0, "127.0.0.1", 65_536]],
+    ["socketListen", ["127.0.0.1", 65_536, 8]],
+  ] as [keyof RingAddon, unknown[]][]) {
+    expect(() => call(name, list), `${name}(${list.map(String).join(", ")})`).toThrow(TypeError);
+  }
+  expect(addon.ringWatch(ring.id, done)).toBe(0);
+  expect(() => addon.ringOwn(ring.id, done)).toThrow("once per ring");
+  addon.ringClose(ring.id);
+  expect(() => addon.ringClose(ring.id)).toThrow(TypeError);
 });
 
 test("a difference in any number is found", () => {
