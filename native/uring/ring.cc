@@ -136,37 +136,42 @@ int Ring::enter(uint32_t wait_ms) {
   return static_cast<int>(drain());
 }
 
+struct Ring::PollSource {
+  Ring& ring;
+
+  uint64_t now_ns() const { return monotonic_ns(); }
+
+  int ask() {
+    const int result = ring.queue_.enter(0);
+    if (result < 0) return result;
+    ring.control_->system_calls += static_cast<uint32_t>(result);
+    return ring.queue_.cq_ready() > 0 ? 1 : 0;
+  }
+
+  bool watch() const {
+    const uint64_t until_ns = monotonic_ns() + watch_ns;
+    while (!ring.queue_.has_news()) {
+      if (monotonic_ns() >= until_ns) return false;
+      cpu_relax();
+    }
+    return true;
+  }
+
+  // The kernel's thread that ends a write may need this processor.
+  void yield() const { sched_yield(); }
+};
+
 // Hands over what is in the submission ring and waits. 0 or a negative errno.
 int Ring::submit(uint32_t wait_ms) {
-  if (wait_ms > 0 && writes_ > 0 && polling_.begin(monotonic_ns())) {
-    do {
-      const int result = queue_.enter(0);
-      if (result < 0) return result;
-      control_->system_calls += static_cast<uint32_t>(result);
-      if (queue_.cq_ready() > 0) return 0;
-    } while (watch() || yield());
+  if (wait_ms > 0 && writes_ > 0) {
+    PollSource source{*this};
+    const int found = polling_.run(source);
+    if (found != 0) return found < 0 ? found : 0;
   }
   const int result = queue_.enter(wait_ms);
   if (result < 0) return result;
   control_->system_calls += static_cast<uint32_t>(result);
   return 0;
-}
-
-// Looks for news for a short while. Whether there are any.
-bool Ring::watch() const {
-  const uint64_t until_ns = monotonic_ns() + watch_ns;
-  while (!queue_.has_news()) {
-    if (monotonic_ns() >= until_ns) return false;
-    cpu_relax();
-  }
-  return true;
-}
-
-// The kernel's thread that ends a write may need this processor: lends it. Whether to poll on.
-bool Ring::yield() {
-  const uint64_t before_ns = monotonic_ns();
-  sched_yield();
-  return polling_.go_on(before_ns, monotonic_ns());
 }
 
 // Moves queued slots into the submission ring while it has room.

@@ -85,6 +85,9 @@ class Ring {
     bool in_kernel;
   };
 
+  // The ring as Polling asks it.
+  struct PollSource;
+
   Ring(const RingOptions& options, BufferRegistry& buffers);
   int open();
   uint8_t* allocate_shared(size_t size_bytes, uint32_t* id);
@@ -96,8 +99,6 @@ class Ring {
   void unregister();
   void arm_wake();
   int submit(uint32_t wait_ms);
-  bool watch() const;
-  bool yield();
   uint32_t drain();
 
   const RingOptions options_;
