@@ -26,23 +26,26 @@ export function serve(
     if (logLevels.indexOf(level) <= levelMax) terminal.error(logLine(level, text));
   }
   return new Promise<number>((resolve, reject) => {
-    function open(): Server {
-      return new Server(options, {
-        onLog: log,
-        onListening(host, port) {
-          terminal.out(`listening on ${formatAddress(host, port)}\n`);
-          onListening(port);
+    function open(reopened: boolean): Server {
+      return new Server(
+        { ...options, reopened },
+        {
+          onLog: log,
+          onListening(host, port) {
+            terminal.out(`listening on ${formatAddress(host, port)}\n`);
+            onListening(port);
+          },
+          onMoved() {
+            if (stopping) end(null);
+            else reopen();
+          },
+          onStopped: end,
         },
-        onMoved() {
-          if (stopping) end(null);
-          else reopen();
-        },
-        onStopped: end,
-      });
+      );
     }
     function reopen(): void {
       try {
-        server = open();
+        server = open(true);
       } catch (error) {
         end(error instanceof Error ? error.message : String(error));
       }
@@ -53,7 +56,7 @@ export function serve(
       else reject(new CommandError(error));
     }
     let stopping = false;
-    let server = open();
+    let server = open(false);
     const endWatch = watchForStop({
       stop(text) {
         log("info", text);

@@ -7,7 +7,11 @@
  *             want              ask (≤ 4 per message)          block arrives, storage takes it
  *   (none) ─────────▶ waiting ─────────────────────▶ asked ─────────────────────────▶ (none)
  *                        ▲                             │
- *                        └── no answer in time, or a wrong one: another peer
+ *                        └── no answer in time, a wrong one, or "not here": another peer
+ *
+ * A block that every peer in reach says not to have is *denied*: the cluster may have moved on to a newer
+ * checkpoint and reused its address. It is asked for on and on all the same, as after no answer: who said
+ * so may have lagged behind, or lied, and others may come back.
  *
  * Nothing that a peer sends is believed: a block that nobody asked for is dropped, and the storage
  * takes only the one that the reference names.
@@ -79,6 +83,10 @@ class Wanted {
   readonly checksum = new Uint32Array(4);
   /** The peer asked last, or −1. */
   peer = -1;
+  /** Bit i: replica i has said not to have it. */
+  deniedBy = 0;
+  /** All in reach have. */
+  denied = false;
   askedTick = 0;
   name = "";
 }
@@ -86,12 +94,13 @@ class Wanted {
 export class BlockRepair implements BlockRepairer {
   /** Kept replies that are missing here. */
   readonly replies: ReplyRepair;
-  readonly counters = { asked: 0, received: 0, unasked: 0, wrong: 0, expired: 0 };
+  readonly counters = { asked: 0, received: 0, unasked: 0, wrong: 0, denied: 0, expired: 0 };
   private readonly options: BlockRepairOptions;
   private readonly wanted: Wanted[] = [];
   /** Not free, and of those: not asked for yet. */
   private wantedCount = 0;
   private waitingCount = 0;
+  private deniedCount = 0;
   private ticks = 0;
   /** When a block was taken last, or the first one was wanted. */
   private progressTick = 0;
@@ -122,6 +131,11 @@ export class BlockRepair implements BlockRepairer {
     return this.wantedCount;
   }
 
+  /** Every peer in reach has said of some block not to have it. */
+  get isDenied(): boolean {
+    return this.deniedCount > 0;
+  }
+
   /** The storage is open: from now on looks for damage while others still have what is damaged. */
   startScrubbing(): void {
     const { storage, prng } = this.options;
@@ -142,6 +156,8 @@ export class BlockRepair implements BlockRepairer {
     wanted.address = block.address;
     wanted.checksum.set(block.checksum);
     wanted.peer = -1;
+    wanted.deniedBy = 0;
+    wanted.denied = false;
     wanted.name = block.name;
     this.logWanted(block);
     this.ask(false);
@@ -173,6 +189,7 @@ export class BlockRepair implements BlockRepairer {
 
   private release(wanted: Wanted): void {
     if (wanted.state === State.waiting) this.waitingCount -= 1;
+    if (wanted.denied) this.deniedCount -= 1;
     wanted.state = State.free;
     this.wantedCount -= 1;
   }
@@ -201,17 +218,19 @@ export class BlockRepair implements BlockRepairer {
     }
   }
 
+  /** Blocks that the same peers may be asked for. */
   private collect(): void {
     this.batch.length = 0;
     for (let index = 0; index < repairsMax; index += 1) {
       const wanted = this.wanted[index]!;
       if (wanted.state !== State.waiting) continue;
+      if (this.batch.length > 0 && wanted.deniedBy !== this.batch[0]!.deniedBy) continue;
       this.batch.push(wanted);
       if (this.batch.length === blockRequestsMax) return;
     }
   }
 
-  /** Asks a peer for the batch; false when none can be reached now. */
+  /** Asks a peer for the batch; false when nobody can be asked now. */
   private send(): boolean {
     const { cluster, replica, replicaCount, pool, bus } = this.options;
     const message = pool.get(getBlocksSizeMax);
@@ -222,23 +241,35 @@ export class BlockRepair implements BlockRepairer {
       writeBlockRequest(words, index, wanted.checksum, 0, wanted.address);
     }
     writeGetBlocks(bytes, words, cluster, 0, replica, this.batch.length);
-    let peer = choosePeer(this.options, this.batch[0]!.peer);
+    const { peer: last, deniedBy } = this.batch[0]!;
+    let peer = choosePeer(this.options, last);
     let sent = false;
     for (let tries = 0; tries < replicaCount && !sent; tries += 1) {
-      if (peer !== replica) sent = bus.sendToReplica(peer, message);
+      const helps = peer !== replica && (deniedBy & (1 << peer)) === 0;
+      if (helps) sent = bus.sendToReplica(peer, message);
       if (!sent) peer = (peer + 1) % replicaCount;
     }
     pool.unref(message);
-    if (!sent) return false;
+    if (!sent && deniedBy === 0) return false;
+    if (!sent) peer = -1;
     for (let index = 0; index < this.batch.length; index += 1) {
       const wanted = this.batch[index]!;
       wanted.state = State.asked;
       wanted.peer = peer;
       wanted.askedTick = this.ticks;
+      if (!sent) this.giveTime(wanted);
     }
     this.waitingCount -= this.batch.length;
-    this.counters.asked += this.batch.length;
+    if (sent) this.counters.asked += this.batch.length;
     return true;
+  }
+
+  /** Nobody in reach has it: all are asked again when the time for an answer is over. */
+  private giveTime(wanted: Wanted): void {
+    wanted.deniedBy = 0;
+    if (wanted.denied) return;
+    wanted.denied = true;
+    this.deniedCount += 1;
   }
 
   /** @returns false when the message is not about blocks or kept replies. */
@@ -267,12 +298,14 @@ export class BlockRepair implements BlockRepairer {
     const address = u64ReadNumber(words, blockHeader.word.address);
     const wanted = this.find(address);
     const asked =
-      wanted !== null &&
-      words[frame.word.size] === blockMessageSize &&
-      u128Equal(words, blockHeader.word.blockChecksum, wanted.checksum, 0);
+      wanted !== null && u128Equal(words, blockHeader.word.blockChecksum, wanted.checksum, 0);
     if (!asked) {
       // Late, doubled, or made up.
       this.counters.unasked += 1;
+      return;
+    }
+    if (words[frame.word.size] !== blockMessageSize) {
+      this.onNoBlock(wanted, message.bytes[frame.at.replica]!);
       return;
     }
     if (this.options.storage.offerBlock(address, message.buffer, headerSize / 4)) {
@@ -287,6 +320,15 @@ export class BlockRepair implements BlockRepairer {
       }
     }
     this.ask(false);
+  }
+
+  /** The one that was asked says not to have it: somebody else is, at once. */
+  private onNoBlock(wanted: Wanted, from: number): void {
+    if (wanted.state !== State.asked || wanted.peer !== from) return;
+    this.counters.denied += 1;
+    wanted.deniedBy |= 1 << from;
+    this.putBack(wanted);
+    this.ask(true);
   }
 
   /** Every 10 ms, from the composition on. */

@@ -4,8 +4,8 @@
  * asks for, the replica's other messages are not used up, and its connection has room for them.
  *
  * A block is sent only if it is the one that was asked for, byte for byte: read from the file and
- * verified. Without it there is no answer, and the peer asks somebody else. That needs no state of the
- * replica's: it is as true while the replica opens as afterwards.
+ * verified. Otherwise the answer says that it is not here, and the peer asks somebody else. That needs
+ * no state of the replica's: it is as true while the replica opens as afterwards.
  */
 import { assert } from "../core/assert.ts";
 import { blockSize, headerSize, sectorSize } from "../core/limits.ts";
@@ -14,8 +14,8 @@ import type { IoBuffer } from "../io/io.ts";
 import { type Message, MessagePool, MessageWaiter } from "../io/message-pool.ts";
 import { BlockRead } from "../storage/block-read.ts";
 import type { StorageEngine } from "../storage/engine.ts";
-import { blockMessageSize } from "../wire/replica-headers.ts";
-import { writeBlock } from "../wire/replica-messages.ts";
+import { blockMessageSize, blockRequestsMax } from "../wire/replica-headers.ts";
+import { writeBlock, writeNoBlock } from "../wire/replica-messages.ts";
 import type { ReplicaBus } from "./replica-bus.ts";
 
 /** Blocks of one peer's that are being read or sent: well below what a connection queues. */
@@ -63,7 +63,10 @@ export class BlockServing {
     for (let count = 0; count < blocksInFlightMax; count += 1) {
       this.idle.push(new Lane(options.storage, (lane, found) => this.onRead(lane, found)));
     }
-    this.pool = new MessagePool(options.allocate, { small: 1, large: blocksInFlightMax });
+    this.pool = new MessagePool(options.allocate, {
+      small: blockRequestsMax,
+      large: blocksInFlightMax,
+    });
     // All that happens is that a read starts: that may be at any time.
     this.pool.onWake = () => this.pool.wakeWaiters();
     this.waiter = new MessageWaiter(() => {
@@ -120,6 +123,7 @@ export class BlockServing {
       lane.message = null;
       this.idle.push(lane);
       this.pool.unref(message);
+      if (!this.options.storage.grid.halted) this.deny(this.line, at, address);
     }
   }
 
@@ -127,6 +131,7 @@ export class BlockServing {
     const { message } = lane;
     assert(message !== null, "a read has a message");
     if (found) this.send(message, lane.read);
+    else this.deny(lane.read.checksum, 0, lane.read.address);
     lane.message = null;
     this.idle.push(lane);
     this.pool.unref(message);
@@ -139,5 +144,16 @@ export class BlockServing {
     bytes.copyWithin(headerSize, sectorSize, sectorSize + blockSize);
     writeBlock(bytes, words, cluster, 0, replica, read.checksum, 0, read.address);
     if (bus.sendToReplica(this.peer, message)) this.blocksSent += 1;
+  }
+
+  /** Without a message for it the peer waits until it has waited for long enough. */
+  private deny(checksum: Uint32Array, checksumAt: number, address: number): void {
+    const { cluster, replica, bus } = this.options;
+    const message = this.pool.get(headerSize);
+    if (message === null) return;
+    const { bytes, words } = message;
+    writeNoBlock(bytes, words, cluster, 0, replica, checksum, checksumAt, address);
+    bus.sendToReplica(this.peer, message);
+    this.pool.unref(message);
   }
 }

@@ -329,9 +329,10 @@ export class Replica extends ReplicaState {
     }
   }
 
-  /** While it opens, no peer has had a block that is missing, for long. */
+  /** While it opens, a block is missing: those in reach say not to have it, or have sent none for long. */
   private get blocksStuck(): boolean {
-    return this.blocks !== null && this.blocks.stuckTicks >= blocksStuckTicks;
+    const { blocks } = this;
+    return blocks !== null && (blocks.isDenied || blocks.stuckTicks >= blocksStuckTicks);
   }
 
   private onPeerMessage(message: Message): void {

@@ -102,8 +102,8 @@ export class ViewQuestions {
 
   /** While the replica opens and can not: asks all for a newer checkpoint. */
   tickOpening(): void {
+    if (this.headTimer.running && !this.headTimer.tick()) return;
     if (!this.headTimer.running) this.headTimer.start();
-    if (!this.headTimer.tick()) return;
     const { state } = this;
     for (let replica = 0; replica < state.replicaCount; replica += 1) {
       if (replica !== state.replica) this.peers.getCheckpoint(replica, this.nonce);

@@ -46,6 +46,8 @@ export interface ServerOptions {
   readonly directIo: boolean;
   readonly grouping: boolean;
   readonly development: boolean;
+  /** Another server of this process had these options before: its code is fast already. Default: no. */
+  readonly reopened?: boolean;
   /** Bytes; undefined takes the default. */
   readonly cacheGridBytes: number | undefined;
 }
@@ -163,8 +165,9 @@ export class Server {
       return;
     }
     const time = systemTime();
-    // An application does not want to be held up.
-    if (options.drive === "owned") warmUp(() => time.monotonicMs());
+    // An application does not want to be held up; nor does a replica that has moved to a checkpoint, which
+    // its peers keep for some ops only.
+    if (options.drive === "owned" && options.reopened !== true) warmUp(() => time.monotonicMs());
     const parts = composeReplica({
       io,
       file: file.fd,

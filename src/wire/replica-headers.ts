@@ -188,7 +188,10 @@ export const blockRequest = defineLayout("block request", 32, [
   ["reserved", 8],
 ]);
 
-/** One block of the grid. Body: the block as it lies on disk. */
+/**
+ * One block of the grid. Body: the block as it lies on disk; or nothing, which says that the sender does
+ * not have the block with this address and checksum.
+ */
 export const blockHeader = defineLayout(
   "block",
   128,

@@ -121,6 +121,12 @@ const cases: readonly (readonly [string, Layout<string>, { words: Uint32Array },
     samples.block(),
     { blockChecksum: [0xa5a5a5a5, 0xa5a5a5a5, 0xa5a5a5a5, 0xa5a5a5a5], address: [1000, 0] },
   ],
+  [
+    "block that is not there",
+    layouts.blockHeader,
+    samples.noBlock(),
+    { blockChecksum: [70, 71, 72, 73], address: [1000, 0] },
+  ],
 ];
 
 test.each(cases)("the fields of %s", (_, layout, { words }, expected) => {

@@ -379,8 +379,38 @@ export function writeBlock(
 ): void {
   const inBody = checksumAt >= headerWords;
   assert(words !== checksum || inBody, "the checksum does not lie in the header being cleared");
-  begin(bytes, words, Command.block, cluster, view, replica, blockSize);
+  beginBlock(bytes, words, cluster, view, replica, checksum, checksumAt, address, blockSize);
+  sealHeader(bytes, words, 0);
+}
+
+/** Says that the sender does not have the block. Parameters as of `writeBlock`. */
+export function writeNoBlock(
+  bytes: Uint8Array,
+  words: Uint32Array,
+  cluster: Uint32Array,
+  view: number,
+  replica: number,
+  checksum: Uint32Array,
+  checksumAt: number,
+  address: number,
+): void {
+  assert(words !== checksum, "the checksum does not lie in the header being cleared");
+  beginBlock(bytes, words, cluster, view, replica, checksum, checksumAt, address, 0);
+  sealHeader(bytes, words, 0);
+}
+
+function beginBlock(
+  bytes: Uint8Array,
+  words: Uint32Array,
+  cluster: Uint32Array,
+  view: number,
+  replica: number,
+  checksum: Uint32Array,
+  checksumAt: number,
+  address: number,
+  bodySize: number,
+): void {
+  begin(bytes, words, Command.block, cluster, view, replica, bodySize);
   u128Copy(words, blockHeader.word.blockChecksum, checksum, checksumAt);
   u64WriteNumber(words, blockHeader.word.address, address);
-  sealHeader(bytes, words, 0);
 }

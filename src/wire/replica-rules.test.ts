@@ -69,6 +69,7 @@ const reserved: readonly (readonly [string, () => Frame, number, number])[] = [
   ["get_blocks", make.getBlocks, 128, 256],
   ["get_blocks entry", make.getBlocks, 280, 288],
   ["block", make.block, 152, 256],
+  ["block that is not there", make.noBlock, 152, 256],
   ["prepare parent padding", make.prepareOfClient, 144, 160],
   ["prepare request padding", make.prepareOfClient, 176, 192],
   ["prepare", make.prepareOfClient, 254, 256],
@@ -144,8 +145,9 @@ describe("sizes of bodies", () => {
     }
   });
 
-  test("block: one block", () => {
-    for (const size of [256, 256 + 65_535, 256 + 65_537]) {
+  test("block: one block, or none", () => {
+    expect(sized(make.block, 256)).toBe(true);
+    for (const size of [256 + 32, 256 + 65_535, 256 + 65_537]) {
       expect(sized(make.block, size), `size ${size}`).toBe(false);
     }
   });

@@ -230,7 +230,8 @@ export function getBlocksRuleHolds(_bytes: Uint8Array, words: Uint32Array, at: n
 
 export function blockRuleHolds(_bytes: Uint8Array, words: Uint32Array, at: number): boolean {
   const word = at >>> 2;
-  if (words[word + frame.word.size] !== blockMessageSize) return false;
+  const size = words[word + frame.word.size]!;
+  if (size !== blockMessageSize && size !== headerSize) return false;
   if (!isOpAbove0(words, word + blockHeader.word.address)) return false;
   return zeroWords(words, word + blockHeader.word.reserved, 26);
 }

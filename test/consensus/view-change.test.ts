@@ -5,7 +5,7 @@ import { headerSize } from "../../src/core/limits.ts";
 import { headerOp } from "../../src/wal/headers.ts";
 import { checkpointLayout } from "../../src/wal/superblock-layout.ts";
 import { Command } from "../../src/wire/header.ts";
-import { joinHeadersMax, viewHeader } from "../../src/wire/replica-headers.ts";
+import { getViewHeader, joinHeadersMax, viewHeader } from "../../src/wire/replica-headers.ts";
 import {
   bodyHeaderAt,
   JoinViewFields,
@@ -170,6 +170,20 @@ describe("a checkpoint for a replica that can not open", () => {
     for (const { bytes, to } of replica.sent) {
       expect([to, bytes[viewHeader.at.checkpointOnly]]).toEqual([2, 1]);
     }
+  });
+
+  test("is asked for at once, of all, and again after a while", () => {
+    const replica = new OneReplica();
+    const { questions } = replica.viewChange;
+    questions.tickOpening();
+    const opening = ({ bytes }: { bytes: Uint8Array }) => bytes[getViewHeader.at.opening];
+    expect(replica.commands()).toEqual([Command.getView, Command.getView]);
+    expect(replica.sent.map(({ to }) => to)).toEqual([0, 2]);
+    expect(replica.sent.map(opening)).toEqual([1, 1]);
+    for (let tick = 0; tick < 30; tick += 1) questions.tickOpening();
+    expect(replica.sent.length).toBe(2);
+    for (let tick = 0; tick < 50; tick += 1) questions.tickOpening();
+    expect(replica.sent.length).toBe(4);
   });
 
   test("does not pass as the log of a view", () => {

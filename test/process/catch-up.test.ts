@@ -1,4 +1,4 @@
-/** A replica that was away catches up while clients go on as fast as they can. */
+/** A replica that was away catches up while clients go on, as fast as they can or steadily. */
 import { type Client, createClient } from "tigerbeetle-node";
 import { afterAll, expect, test } from "vitest";
 import { makeAccount, makeTransfer } from "../reference/make.ts";
@@ -12,14 +12,17 @@ const opsAway = 2000;
 const opsStayed = 3000;
 const clientCount = 12;
 
-/** Each of its clients makes one transfer after the other until it is stopped. */
+/** Each of its clients makes one transfer after the other until it is stopped, one in `everyMs` at most. */
 class Load {
   sent = 0;
   private stopped = false;
   private readonly clients: Client[] = [];
   private readonly runs: Promise<void>[] = [];
 
-  constructor(addresses: string[]) {
+  constructor(
+    addresses: string[],
+    private readonly everyMs: number,
+  ) {
     for (let index = 0; index < clientCount; index += 1) {
       this.clients.push(createClient({ cluster_id: 0n, replica_addresses: addresses }));
     }
@@ -33,7 +36,9 @@ class Load {
   private async run(client: Client): Promise<void> {
     while (!this.stopped) {
       this.sent += 1;
+      const due = new Promise((resolve) => setTimeout(resolve, this.everyMs));
       await client.createTransfers([makeTransfer(BigInt(this.sent), 1n, 2n, 1n)]);
+      if (this.everyMs > 0) await due;
     }
   }
 
@@ -46,34 +51,40 @@ class Load {
   }
 }
 
-test("a replica that was away for longer than the journals reach follows again, under load", async () => {
-  const cluster = await ClusterProcesses.start(3);
-  const load = new Load(cluster.ports.map(String));
-  await load.begin();
-  await cluster.kill(2);
-  const away = load.sent;
-  await until(
-    () => load.sent > away + opsAway,
-    () => cluster.logs,
-  );
-  const server = await cluster.startReplica(2);
-  const moves = () => server.log.match(/moving to the cluster's checkpoint/g)?.length ?? 0;
-  // It has caught up when it needs no other checkpoint for several journals' lengths.
-  let since = { moves: moves(), sent: load.sent };
-  await until(
-    () => {
-      if (moves() !== since.moves) since = { moves: moves(), sent: load.sent };
-      return since.moves > 0 && load.sent > since.sent + opsStayed;
-    },
-    () => cluster.logs,
-  );
-  // Now it is needed.
-  await cluster.kill(0);
-  const needed = load.sent;
-  await until(
-    () => load.sent > needed + 50,
-    () => cluster.logs,
-  );
-  expect(await load.end(), cluster.logs).toBe(BigInt(load.sent));
-  await cluster.stop();
-});
+test.each([
+  ["all the load that there can be", 0],
+  ["a steady load", 27],
+])(
+  "a replica that was away for longer than the journals reach follows again, under %s",
+  async (_, everyMs) => {
+    const cluster = await ClusterProcesses.start(3);
+    const load = new Load(cluster.ports.map(String), everyMs);
+    await load.begin();
+    await cluster.kill(2);
+    const away = load.sent;
+    await until(
+      () => load.sent > away + opsAway,
+      () => cluster.logs,
+    );
+    const server = await cluster.startReplica(2);
+    const moves = () => server.log.match(/moving to the cluster's checkpoint/g)?.length ?? 0;
+    // It has caught up when it needs no other checkpoint for several journals' lengths.
+    let since = { moves: moves(), sent: load.sent };
+    await until(
+      () => {
+        if (moves() !== since.moves) since = { moves: moves(), sent: load.sent };
+        return since.moves > 0 && load.sent > since.sent + opsStayed;
+      },
+      () => cluster.logs,
+    );
+    // Now it is needed.
+    await cluster.kill(0);
+    const needed = load.sent;
+    await until(
+      () => load.sent > needed + 50,
+      () => cluster.logs,
+    );
+    expect(await load.end(), cluster.logs).toBe(BigInt(load.sent));
+    await cluster.stop();
+  },
+);

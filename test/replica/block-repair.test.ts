@@ -8,7 +8,7 @@ import { Scrubber } from "../../src/storage/scrubber.ts";
 import { ReplyFields, sealHeader, writeReply } from "../../src/wire/build.ts";
 import { Command, frame } from "../../src/wire/header.ts";
 import { blockHeader, blockRequestsMax } from "../../src/wire/replica-headers.ts";
-import { blockRequestAt, writeBlock } from "../../src/wire/replica-messages.ts";
+import { blockRequestAt, writeBlock, writeNoBlock } from "../../src/wire/replica-messages.ts";
 import { clusterId, type Load, type World } from "../storage/world.ts";
 import { memoryBuffer } from "../wal/memory-file-io.ts";
 import { type Fate, RepairNet } from "./repair-net.ts";
@@ -110,6 +110,73 @@ describe("blocks", () => {
     }
   });
 
+  test("that one says not to have come from the other one at once", () => {
+    const net = new RepairNet(load, 13);
+    net.run(12);
+    const other = net.sites[1]!.world;
+    for (const address of other.liveAddresses()) {
+      other.file.restore(other.engine.grid.fileOffset(address), new Uint8Array(blockSize));
+    }
+    let denied = false;
+    net.fate = ({ bytes }) => {
+      denied ||= net.sites[2]!.repair.isDenied;
+      return [bytes, bytes];
+    };
+    const world = moveSite2(net);
+    const { counters } = net.sites[2]!.repair;
+    expect(counters.received).toBe(world.liveAddresses().length);
+    expect(counters.denied).toBeGreaterThan(5);
+    expect(counters.expired).toBe(0);
+    expect(denied).toBe(false);
+  });
+
+  test("are not given up when a peer denies what it has, or what it was not asked for", () => {
+    const net = new RepairNet(load, 14);
+    net.run(12);
+    net.fate = ({ from, to, bytes }) => {
+      const words = new Uint32Array(bytes.buffer.slice(0));
+      const request = words.slice(blockRequestAt(0), blockRequestAt(0) + 5);
+      if (to === 2 && words[frame.word.size] === headerSize) return [];
+      if (bytes[frame.at.command] !== Command.getBlocks) return [bytes];
+      // Of what the other one was asked for; and what it was asked for itself, under another checksum.
+      const lie = memoryBuffer(headerSize);
+      for (const [liar, checksum] of [
+        [to === 0 ? 1 : 0, request[0]!],
+        [to, request[0]! ^ 1],
+      ] as const) {
+        request[0] = checksum;
+        const { sent } = net;
+        const asked = sent.length;
+        writeNoBlock(lie.bytes, lie.words, clusterId, 0, liar, request, 0, request[4]!);
+        net.sites[from]!.receive(lie.bytes);
+        expect(sent.length).toBe(asked);
+      }
+      return [bytes];
+    };
+    moveSite2(net);
+    const { repair } = net.sites[2]!;
+    expect(repair.counters.denied).toBe(0);
+    expect(repair.isDenied).toBe(false);
+
+    // One that denies everything, over and over, only costs the time of asking it.
+    const other = new RepairNet(load, 15);
+    other.run(12);
+    other.fate = ({ from, bytes }) => {
+      if (from !== 1 || bytes[frame.at.command] !== Command.block) return [bytes];
+      const words = new Uint32Array(bytes.buffer.slice(0));
+      const checksum = words.slice(blockHeader.word.blockChecksum);
+      const lie = memoryBuffer(headerSize);
+      const address = words[blockHeader.word.address]!;
+      writeNoBlock(lie.bytes, lie.words, clusterId, 0, 1, checksum, 0, address);
+      return [lie.bytes, lie.bytes, lie.bytes];
+    };
+    const world = moveSite2(other);
+    expect(other.sites[2]!.repair.counters.denied).toBeGreaterThan(5);
+    expect(other.sites[2]!.repair.counters.received).toBe(world.liveAddresses().length);
+    settled(other);
+    sound(world);
+  });
+
   test("that nobody has whole are not sent, and asked for on and on", () => {
     const net = new RepairNet(load, 8);
     net.run(12);
@@ -125,12 +192,15 @@ describe("blocks", () => {
       scrubber.tick();
       while (world.file.tick());
     }
+    expect(repair.isDenied).toBe(false);
     for (let tick = 0; tick < 3100; tick += 1) {
+      // Both say so before a time-out could.
+      if (tick === 20) expect([repair.isDenied, repair.counters.expired]).toEqual([true, 0]);
       net.tick();
       while (net.packets.length > 0) net.deliver();
       for (const other of worlds) while (other.file.tick());
     }
-    expect(net.sent.some(({ bytes }) => bytes[frame.at.command] === Command.block)).toBe(false);
+    expect(net.sent.some(({ bytes }) => bytes.length > blockSize)).toBe(false);
     expect(repair.stuckTicks).toBeGreaterThan(3000);
     expect(repair.counters.asked).toBeGreaterThan(50);
     const name = `grid block ${address} (transfers rows 0–509)`;
@@ -141,6 +211,7 @@ describe("blocks", () => {
     worlds[0]!.file.restore(at, good);
     net.settle();
     expect(repair.stuckTicks).toBe(0);
+    expect(repair.isDenied).toBe(false);
     for (let tick = 0; tick < 100; tick += 1) net.tick();
     expect(notes.at(-1)).toBe("1 block came from other replicas");
     while (world.file.tick());

@@ -191,7 +191,10 @@ export function replicaRuleModel(b: Uint8Array): boolean {
       return getBlocksHold(b);
     case 20:
       return (
-        b.length === 256 + 65_536 && u64(b, 144) >= 1n && u64(b, 144) < safe && zero(b, 152, 256)
+        (alone || b.length === 256 + 65_536) &&
+        u64(b, 144) >= 1n &&
+        u64(b, 144) < safe &&
+        zero(b, 152, 256)
       );
     case 24:
       return viewHolds(b);

@@ -23,6 +23,7 @@ import {
   writeGetView,
   writeHeaders,
   writeJoinView,
+  writeNoBlock,
   writePing,
   writePong,
   writePrepareOk,
@@ -226,6 +227,12 @@ export function block(): Frame {
   return target;
 }
 
+export function noBlock(): Frame {
+  const target = dirty(headerSize);
+  writeNoBlock(target.bytes, target.words, cluster, view, replica, four(70), 0, 1000);
+  return target;
+}
+
 /** Every kind, by its command. */
 export const samples: readonly (readonly [string, number, () => Frame])[] = [
   ["ping", Command.ping, ping],
@@ -243,4 +250,5 @@ export const samples: readonly (readonly [string, number, () => Frame])[] = [
   ["get_reply", Command.getReply, getReply],
   ["get_blocks", Command.getBlocks, getBlocks],
   ["block", Command.block, block],
+  ["block that is not there", Command.block, noBlock],
 ];
