@@ -60,7 +60,7 @@ function helpText<Table extends OptionTable>(spec: CommandSpec<Table>): string {
   const required = names.filter((name) => spec.options[name]!.required);
   const usage = [
     `pacioli ${spec.name}`,
-    ...required.map((name) => `--${name}=${spec.options[name]!.placeholder}`),
+    ...required.map((name) => `--${name}=${spec.options[name]!.valueName}`),
     ...(names.length > required.length ? ["[OPTIONS]"] : []),
     ...spec.positionals,
   ].join(" ");
@@ -69,7 +69,7 @@ function helpText<Table extends OptionTable>(spec: CommandSpec<Table>): string {
   if (names.length > 0) {
     const rows = names.map((name) => {
       const option = spec.options[name]!;
-      const left = option.placeholder === "" ? `--${name}` : `--${name}=${option.placeholder}`;
+      const left = option.valueName === "" ? `--${name}` : `--${name}=${option.valueName}`;
       const right =
         option.defaultText === "" ? option.help : `${option.help} [${option.defaultText}]`;
       return `  ${left}\n${wrap(right, 6)}`;

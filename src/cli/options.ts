@@ -11,7 +11,7 @@ import { parseAddresses, parseDecimal, parseSize, type SocketAddress } from "./v
 /** One option; T is the type of its parsed value. */
 export interface Option<T> {
   /** What stands after `--name=` in the help, or "" for a flag, which takes no value. */
-  readonly placeholder: string;
+  readonly valueName: string;
   readonly help: string;
   /** The default as the help shows it; "" shows none. */
   readonly defaultText: string;
@@ -39,7 +39,7 @@ export interface Parsed<Table extends OptionTable> {
 /** `--name`: true when given. */
 export function flag(help: string): Option<boolean> {
   return {
-    placeholder: "",
+    valueName: "",
     help,
     defaultText: "",
     required: false,
@@ -50,7 +50,7 @@ export function flag(help: string): Option<boolean> {
 
 interface ValueOption<T> {
   readonly help: string;
-  readonly placeholder?: string;
+  readonly valueName?: string;
   /** Left out: the option must be given (`required`), or its value may be undefined. */
   readonly initial?: T;
   readonly required?: boolean;
@@ -70,12 +70,12 @@ type Value<Spec, T> = Spec extends { readonly initial: T } | { readonly required
 
 function option<T, Spec extends ValueOption<T>>(
   spec: Spec,
-  placeholder: string,
+  valueName: string,
   parse: (text: string, name: string) => T,
 ): Option<Value<Spec, T>> {
   const initial = spec.initial;
   return {
-    placeholder: spec.placeholder ?? placeholder,
+    valueName: spec.valueName ?? valueName,
     help: spec.help,
     defaultText: spec.defaultText ?? (initial === undefined ? "" : String(initial)),
     required: spec.required ?? false,
@@ -159,7 +159,7 @@ export function choice<const T extends string, const Spec extends ValueOption<No
 
 export function onOff(spec: { readonly help: string; readonly initial: boolean }): Option<boolean> {
   return {
-    placeholder: "on|off",
+    valueName: "on|off",
     help: spec.help,
     defaultText: spec.initial ? "on" : "off",
     required: false,
@@ -243,15 +243,15 @@ export function parseOptions<Table extends OptionTable>(
     given.add(name);
 
     let value = equals < 0 ? undefined : arg.slice(equals + 1);
-    if (spec.placeholder === "") {
+    if (spec.valueName === "") {
       if (value !== undefined) throw new CommandError(`--${name} takes no value; write --${name}.`);
       value = "";
     } else if (value === undefined && at + 1 < args.length && !args[at + 1]!.startsWith("--")) {
       at += 1;
       value = args[at]!;
     }
-    if (value === undefined || (value === "" && spec.placeholder !== "")) {
-      throw new CommandError(`--${name} needs a value: --${name}=${spec.placeholder}.`);
+    if (value === undefined || (value === "" && spec.valueName !== "")) {
+      throw new CommandError(`--${name} needs a value: --${name}=${spec.valueName}.`);
     }
     values[name] = spec.parse(value, name);
   }
@@ -269,7 +269,7 @@ function checkComplete<Table extends OptionTable>(
 ): void {
   const missing = Object.entries(options)
     .filter(([option, spec]) => spec.required && !given.has(option))
-    .map(([option, spec]) => `--${option}=${spec.placeholder}`);
+    .map(([option, spec]) => `--${option}=${spec.valueName}`);
   const needed = positionals.filter((positional) => !positional.startsWith("["));
   missing.push(...needed.slice(written.length));
   if (missing.length === 0) return;

@@ -65,7 +65,7 @@ const options = {
   cluster: u128({ help: "Cluster id of that server", initial: 0n }),
   directory: text({
     help: "Folder for the temporary data file",
-    placeholder: "PATH",
+    valueName: "PATH",
     defaultText: "the system's",
   }),
   development: flag("Format and start the temporary server with --development"),
@@ -80,7 +80,7 @@ const options = {
   }),
   latencies: text({
     help: "Write a line for every batch of transfers: client, when sent, latency, transfers",
-    placeholder: "FILE",
+    valueName: "FILE",
   }),
   json: flag("One JSON object instead of text"),
 };

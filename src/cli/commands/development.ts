@@ -37,7 +37,7 @@ or with an official TigerBeetle client of release ${clientReleases}: cluster id 
 const options = {
   port: integer({ help: "Port on 127.0.0.1", min: 0, max: 65_535, initial: defaultPort }),
   addresses: addresses({ help: "Listen there instead: HOST:PORT or [IPv6]:PORT" }),
-  file: text({ help: "Data file", placeholder: "PATH", initial: "data/development.pacioli" }),
+  file: text({ help: "Data file", valueName: "PATH", initial: "data/development.pacioli" }),
   replicas: integer({
     help: "Run a cluster of so many, each in a process of its own, on ports from --port on",
     min: 1,
@@ -46,7 +46,7 @@ const options = {
   }),
   directory: text({
     help: "Folder for the data files of several replicas",
-    placeholder: "PATH",
+    valueName: "PATH",
     defaultText: "data/development-N",
   }),
   ...commonOptions,

@@ -38,11 +38,11 @@ const options = {
   }),
   without: text({
     help: "Kinds of faults to leave out, separated by commas; a wrong one lists them",
-    placeholder: "KINDS",
+    valueName: "KINDS",
   }),
   canary: text({
     help: "Make this deliberate mistake in every replica; a wrong name lists them",
-    placeholder: "NAME",
+    valueName: "NAME",
   }),
   canaries: flag("See that every deliberate mistake, or that of --canary, is found"),
   twice: flag("Run every seed twice and compare the digests"),
@@ -53,12 +53,12 @@ const options = {
   json: flag("Print the summary as JSON"),
   "add-to": text({
     help: "Add the summary to the one in this file, which is made if it is not there",
-    placeholder: "PATH",
+    valueName: "PATH",
   }),
   log: flag("With --seed: one line per event"),
   trace: text({
     help: "With --seed: write the events to this file as MessagePack",
-    placeholder: "PATH",
+    valueName: "PATH",
   }),
 };
 
