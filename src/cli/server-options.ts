@@ -1,6 +1,7 @@
 /** Options of a running server that several commands share. */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
+import { blockCacheSizeMax } from "../storage/block-cache.ts";
 import { CommandError } from "./command-error.ts";
 import { choice, flag, type OptionValues, onOff, size } from "./options.ts";
 import type { SocketAddress } from "./values.ts";
@@ -32,8 +33,7 @@ export const startOptions = {
   "cache-grid": size({
     help: "Memory for blocks read from the data file",
     min: 2 ** 20,
-    // The longest buffer that JavaScript has.
-    max: 2 ** 32,
+    max: blockCacheSizeMax,
     defaultText: "128MiB; with --development 16MiB",
   }),
 };

@@ -1,15 +1,29 @@
 /**
  * Blocks read back from disk, by address. CLOCK replacement over preallocated slots. What it holds
  * never decides an address or a byte that is written: its size may differ per replica.
+ *
+ * The slots lie in pieces of memory: no array is longer than 4 GiB on Node.js 20, and word indexes stay
+ * small integers.
  */
 import { assert } from "../core/assert.ts";
 import { blockSize } from "../core/limits.ts";
 import type { FileIo, IoBuffer } from "../io/io.ts";
 import { blockWords } from "./format.ts";
 
+/** Slots per piece: 1 GiB. A power of two. */
+const pieceSlotsDefault = 2 ** 14;
+
+/** The index, four times as long, still spreads over all bits of an address's hash. 256 GiB. */
+const slotsMax = 2 ** 22;
+
+/** The largest cache. Bytes. */
+export const blockCacheSizeMax = slotsMax * blockSize;
+
 export class BlockCache {
-  readonly buffer: IoBuffer;
   readonly slots: number;
+  private readonly pieces: IoBuffer[] = [];
+  private readonly pieceShift: number;
+  private readonly pieceMask: number;
   /** Address per slot; 0: empty, or being filled. */
   private readonly addresses: Uint32Array;
   private readonly referenced: Uint8Array;
@@ -21,10 +35,19 @@ export class BlockCache {
   hits = 0;
   misses = 0;
 
-  /** @param slotsMin - Slots that may be pinned at the same time. */
-  constructor(io: FileIo, sizeBytes: number, slotsMin: number) {
+  /**
+   * @param slotsMin - Slots that may be pinned at the same time.
+   * @param pieceSlots - Slots per piece, a power of two; for tests.
+   */
+  constructor(io: FileIo, sizeBytes: number, slotsMin: number, pieceSlots = pieceSlotsDefault) {
     this.slots = Math.max(slotsMin, Math.floor(sizeBytes / blockSize));
-    this.buffer = io.allocate(this.slots * blockSize);
+    assert(this.slots <= slotsMax, "the hash reaches every place of the index");
+    this.pieceShift = 31 - Math.clz32(pieceSlots);
+    this.pieceMask = pieceSlots - 1;
+    assert(1 << this.pieceShift === pieceSlots, "pieces are found by shifting");
+    for (let first = 0; first < this.slots; first += pieceSlots) {
+      this.pieces.push(io.allocate(Math.min(pieceSlots, this.slots - first) * blockSize));
+    }
     this.addresses = new Uint32Array(this.slots);
     this.referenced = new Uint8Array(this.slots);
     this.pinned = new Uint8Array(this.slots);
@@ -34,7 +57,17 @@ export class BlockCache {
     this.indexMask = size - 1;
   }
 
-  /** Word index in `buffer` of the block at `address`, or −1. */
+  /** The memory that a slot lies in. */
+  piece(slot: number): IoBuffer {
+    return this.pieces[slot >>> this.pieceShift]!;
+  }
+
+  /** Where in its piece a slot's block begins, in words. */
+  wordAt(slot: number): number {
+    return (slot & this.pieceMask) * blockWords;
+  }
+
+  /** The slot of the block at `address`, or −1. */
   find(address: number): number {
     let at = this.home(address);
     while (this.index[at] !== 0) {
@@ -42,7 +75,7 @@ export class BlockCache {
       if (this.addresses[slot] === address) {
         this.referenced[slot] = 1;
         this.hits += 1;
-        return slot * blockWords;
+        return slot;
       }
       at = (at + 1) & this.indexMask;
     }

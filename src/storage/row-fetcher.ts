@@ -12,7 +12,7 @@ import type { AppendTable } from "./append-table.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { BlockRequest, damagedBlock, readFailure } from "./block-reader.ts";
 import { RepairWaiter } from "./block-repairs.ts";
-import { BlockType, blockHeaderWords, blockWords } from "./format.ts";
+import { BlockType, blockHeaderWords } from "./format.ts";
 import type { Grid } from "./grid.ts";
 import type { DamagedBlock } from "./options.ts";
 
@@ -76,7 +76,7 @@ export class RowFetcher {
     const rowsPerBlock = table.rowsPerBlock;
     // Neighbouring rows often lie in one block: the block found last is tried first.
     let lastBlock = -1;
-    let lastAt = 0;
+    let lastSlot = 0;
     for (let index = 0; index < count; index += 1) {
       const row = rows[index]!;
       assert(row < table.count, "the row exists");
@@ -87,15 +87,16 @@ export class RowFetcher {
       }
       const block = Math.floor(row / rowsPerBlock);
       if (block !== lastBlock) {
-        lastAt = this.cache.find(table.refs.address(block));
+        lastSlot = this.cache.find(table.refs.address(block));
         lastBlock = block;
       }
-      if (lastAt < 0) {
+      if (lastSlot < 0) {
         this.addToGroup(block, index);
         continue;
       }
-      const from = lastAt + blockHeaderWords + (row - block * rowsPerBlock) * rowWords;
-      copyRow(target, index * rowWords, this.cache.buffer.words, from, rowWords);
+      const at = this.cache.wordAt(lastSlot);
+      const from = at + blockHeaderWords + (row - block * rowsPerBlock) * rowWords;
+      copyRow(target, index * rowWords, this.cache.piece(lastSlot).words, from, rowWords);
     }
     if (this.groupCount === 0) return true;
     this.table = table;
@@ -161,8 +162,9 @@ export class RowFetcher {
       request.first = block * table.rowsPerBlock;
       request.count = table.rowsPerBlock;
       assert(!this.grid.isUnwritten(request.ref[0]!), "what is not on disk is in memory");
-      const bufferAt = read.cacheSlot * blockSize;
-      this.grid.read(read.completion, this.cache.buffer, bufferAt, request.ref[0]!);
+      const bufferAt = this.cache.wordAt(read.cacheSlot) * 4;
+      const buffer = this.cache.piece(read.cacheSlot);
+      this.grid.read(read.completion, buffer, bufferAt, request.ref[0]!);
     }
   }
 
@@ -171,13 +173,14 @@ export class RowFetcher {
     if (!this.grid.endRead()) return;
     const request = read.request;
     const address = request.ref[0]!;
-    const wordAt = read.cacheSlot * blockWords;
+    const wordAt = this.cache.wordAt(read.cacheSlot);
+    const buffer = this.cache.piece(read.cacheSlot);
     const result = read.completion.result;
     // The backend is stopping: no verdict on the block. The fetch stays open.
     if (result === Errno.canceled) return;
     const reason =
       result === blockSize
-        ? this.grid.seals.verify(this.cache.buffer, wordAt, address, request.ref, 1, BlockType.rows)
+        ? this.grid.seals.verify(buffer, wordAt, address, request.ref, 1, BlockType.rows)
         : readFailure(result);
     if (reason === null) {
       this.arrived(read);
@@ -186,7 +189,7 @@ export class RowFetcher {
     const block = damagedBlock(request, reason);
     const { repairs } = this.grid;
     if (repairs !== null) {
-      repairs.request(read.waiter, request, block, this.cache.buffer, wordAt);
+      repairs.request(read.waiter, request, block, buffer, wordAt);
       return;
     }
     this.cache.abandon(read.cacheSlot);
@@ -195,7 +198,7 @@ export class RowFetcher {
 
   /** Internal: the block stands in its cache slot, verified. */
   arrived(read: Read): void {
-    this.copyRows(read, read.cacheSlot * blockWords);
+    this.copyRows(read);
     this.cache.fill(read.cacheSlot, read.request.ref[0]!);
     this.idle.push(read);
     this.startReads();
@@ -209,12 +212,13 @@ export class RowFetcher {
     onDone();
   }
 
-  private copyRows(read: Read, wordAt: number): void {
+  private copyRows(read: Read): void {
     const table = this.table;
     const rows = this.rows;
     const target = this.target;
     assert(table !== null && rows !== null && target !== null, "a fetch is running");
-    const words = this.cache.buffer.words;
+    const { words } = this.cache.piece(read.cacheSlot);
+    const wordAt = this.cache.wordAt(read.cacheSlot);
     const rowWords = table.rowWords;
     for (let index = read.head; index >= 0; index = this.nextRow[index]!) {
       const from = wordAt + blockHeaderWords + (rows[index]! - read.request.first) * rowWords;
