@@ -229,7 +229,7 @@ class Rehearsal {
 }
 
 /**
- * Once per process: code that is compiled stays so. Makes no I/O and holds up its caller, until the
+ * Once per process is enough: code that is compiled stays so. Makes no I/O and holds up its caller, until the
  * budget is over and the batch ends that had begun within it; what comes before the batches (the ledger,
  * its accounts, the rarer transfers) counts and is done in any case. Measured: 190 to 260 ms with both
  * processors taken by others, of which 30 to 100 were over before the first batch.
