@@ -7,6 +7,9 @@
  * Nothing is given back: tables only grow. So it is known which pages will be touched next, and they
  * are committed before, a few at a time, in another thread: the first touch of a huge page costs
  * milliseconds on many virtual machines.
+ *
+ * What would take much of a region gets memory of its own, which is committed to its end in the same
+ * steps: so large are only hash tables that have grown, and those are filled from their start in order.
  */
 import { assert } from "../core/assert.ts";
 import type { PageMemory } from "../native/memory.ts";
@@ -17,7 +20,7 @@ export const regionSize = 1024 * 1024 * 1024;
 /** Pieces start at multiples of it. Bytes. */
 const alignment = 4096;
 
-/** Committed at a time: a huge page. Bytes. */
+/** Committed at a time, at most: a huge page. Bytes. */
 const commitSize = 2 * 1024 * 1024;
 
 /** Committed but not used: half of what is used, within these bounds. Bytes. */
@@ -55,13 +58,14 @@ class Region {
   }
 
   private commitAhead(): void {
+    const { sizeBytes } = this.memory;
     const ahead = Math.min(aheadMax, Math.max(aheadMin, this.used / 2));
-    const end = Math.min(this.used + ahead, this.memory.sizeBytes - commitSize);
-    if (this.committing || this.committed > end) return;
+    if (this.committing || this.committed >= Math.min(this.used + ahead, sizeBytes)) return;
     this.committing = true;
     const at = this.committed;
-    this.committed += commitSize;
-    this.commit(this.memory, at, commitSize, this.onCommitted);
+    const stepSize = Math.min(commitSize, sizeBytes - at);
+    this.committed += stepSize;
+    this.commit(this.memory, at, stepSize, this.onCommitted);
   }
 
   private readonly onCommitted = (): void => {
@@ -83,8 +87,9 @@ export function wordArena(
   return (count) => {
     assert(count > 0, "memory has a size");
     const pieceSize = Math.ceil((count * 4) / alignment) * alignment;
-    // What would take much of a region gets memory of its own.
-    if (pieceSize > sizeBytes / 4) return allocate(pieceSize).words.subarray(0, count);
+    if (pieceSize > sizeBytes / 4) {
+      return new Region(allocate(pieceSize), commit).cut(count, pieceSize);
+    }
     if (region === null || !region.has(pieceSize)) {
       region = new Region(allocate(sizeBytes), commit);
     }
