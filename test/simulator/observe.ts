@@ -5,7 +5,8 @@ import { frame } from "../../src/wire/header.ts";
 import type { Place } from "./place.ts";
 
 export interface Observer {
-  onPrepareWritten(op: number, prepare: Uint8Array): void;
+  /** @param words - The same prepare, and whatever follows it in its buffer. */
+  onPrepareWritten(op: number, prepare: Uint8Array, words: Uint32Array): void;
   onExecuted(op: number, prepare: Uint8Array): void;
   onCheckpoint(op: number): void;
 }
@@ -18,7 +19,8 @@ export function observe(place: Place, parts: ReplicaParts, observer: Observer): 
   const writePrepare = journal.writePrepare.bind(journal);
   journal.writePrepare = (buffer, onDurable) => {
     const size = buffer.words[frame.word.size]!;
-    observer.onPrepareWritten(headerOp(buffer.words, 0), buffer.bytes.subarray(0, size));
+    const prepare = buffer.bytes.subarray(0, size);
+    observer.onPrepareWritten(headerOp(buffer.words, 0), prepare, buffer.words);
     writePrepare(buffer, onDurable);
   };
 

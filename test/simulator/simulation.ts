@@ -23,6 +23,8 @@ import {
 import { Command, frame } from "../../src/wire/header.ts";
 import { Atlas } from "./atlas.ts";
 import type { Canary } from "./canaries/canary.ts";
+import { PromisedViews } from "./checkers/promised-views.ts";
+import { ViewLogs } from "./checkers/view-logs.ts";
 import { ClientStreams } from "./client-stream.ts";
 import { ReplicaClock } from "./clock.ts";
 import { type DiskHost, SimulatedDisk } from "./disk.ts";
@@ -115,6 +117,9 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   private readonly faultRandom: Prng;
   /** Messages that arrived, by command. */
   private readonly delivered = new Float64Array(256);
+  /** Of what replicas tell each other. */
+  private readonly promisedViews = new PromisedViews((reason) => this.fail(reason));
+  private readonly viewLogs = new ViewLogs((reason) => this.fail(reason));
   private readonly counts: Counts = {};
   private viewMax = 0;
   /** Per replica: what had been committed when its disk was lost. */
@@ -435,6 +440,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     place.disk.load(formattedImage(pool, this.formatOf(place.index), true));
     place.forgetFile();
     this.atlas.lose(place.index);
+    this.promisedViews.diskLost(place.index);
     this.lostAt[place.index] = this.committedMax;
   }
 
@@ -466,11 +472,16 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
 
   onComposed(place: Place, parts: ReplicaParts): void {
     observe(place, parts, {
-      onPrepareWritten: (op, prepare) => this.load.onPrepareWritten(place.index, op, prepare),
+      onPrepareWritten: (op, prepare, words) => {
+        this.viewLogs.written(place.index, parts.replica.logView, words);
+        this.load.onPrepareWritten(place.index, op, prepare);
+      },
       onExecuted: (op, prepare) => this.onExecuted(place, op, prepare),
       onCheckpoint: (op) => this.onCheckpoint(place, op),
     });
     this.canary?.install(parts, { place, simulation: this });
+    const { view, logView } = parts.superblock;
+    this.promisedViews.started(place.index, view, logView);
     // What it starts from, the empty state included, is a checkpoint that prepares may name. It may have
     // been killed before it could say so, and make the next one before it is open.
     this.load.onCheckpoint(place.index, parts.superblock.checkpointOp, place.checkpointId());
@@ -549,7 +560,17 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   // ── The network's ends ───────────────────────────────────────────────────────────────────────
 
   private onArrival(packet: Packet): void {
-    this.recordDelivery(packet.from, packet.to, packet.bytes, packet.words, packet.size);
+    const { from, to, bytes, words, size } = packet;
+    if (from < this.replicaTotal && to < this.replicaTotal && !packet.corrupted) {
+      this.heard(bytes, words);
+    }
+    this.recordDelivery(from, to, bytes, words, size);
+  }
+
+  /** A replica has heard this from another one. */
+  private heard(bytes: Uint8Array, words: Uint32Array): void {
+    this.promisedViews.told(bytes, words);
+    this.viewLogs.told(bytes, words);
   }
 
   private recordDelivery(
@@ -611,6 +632,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   }
 
   onDelivered(place: Place, message: Message): void {
+    this.heard(message.bytes, message.words);
     this.recordDelivery(255, place.index, message.bytes, message.words, message.size);
   }
 

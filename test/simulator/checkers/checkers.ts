@@ -1,6 +1,6 @@
 /**
- * All checkers of one seed, and who hears of what. None of them knows the code under test: they
- * read messages by their layouts, and execute the history on the reference ledger.
+ * All checkers of what one seed executes and answers, and who hears of what. None of them knows the
+ * code under test: they read messages by their layouts, and execute the history on the reference ledger.
  *
  *   executed op ─▶ history ─ first time ─▶ checkpoints named, timestamps, sessions
  *                                         ─▶ replay ─▶ money ─▶ requests and waiting replies
