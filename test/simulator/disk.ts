@@ -13,16 +13,10 @@
  *
  * Faults (rot, latent errors, misdirection) are done to a disk by faults.ts.
  */
-import { assert } from "../../src/core/assert.ts";
 import { sectorSize } from "../../src/core/limits.ts";
 import type { Prng } from "../../src/core/prng.ts";
-import {
-  type Completion,
-  Errno,
-  type FileHandle,
-  type FileIo,
-  type IoBuffer,
-} from "../../src/io/io.ts";
+import { type Completion, Errno, type IoBuffer } from "../../src/io/io.ts";
+import { FileOperation, SubmittedFileIo } from "../wal/submitted-file-io.ts";
 import { type EventQueue, SimulatedEvent } from "./event-queue.ts";
 import type { SectorPool } from "./sector-pool.ts";
 import { exponential } from "./streams.ts";
@@ -47,10 +41,8 @@ export interface DiskHost {
   fail(reason: string): never;
 }
 
-export const DiskKind = { read: 0, write: 1, sync: 2 } as const;
-
 class DiskOperation extends SimulatedEvent {
-  kind: number = DiskKind.read;
+  kind: number = FileOperation.read;
   completion: Completion | null = null;
   buffer: IoBuffer | null = null;
   bufferAt = 0;
@@ -154,15 +146,7 @@ export class SimulatedDisk {
     fileAt: number,
     durable: boolean,
   ): void {
-    assert(!completion.busy, "a completion is used once at a time");
-    assert(fileAt % sectorSize === 0, "offsets are whole sectors");
-    assert(length % sectorSize === 0, "lengths are whole sectors");
-    assert(bufferAt % sectorSize === 0, "memory is aligned");
-    assert(kind === DiskKind.sync || length > 0, "something moves");
-    assert(buffer === null || bufferAt + length <= buffer.sizeBytes, "the buffer holds the range");
-    assert(fileAt + length <= this.sectorsMax * sectorSize, "inside the file");
     const operation = this.free.pop() ?? new DiskOperation(this);
-    completion.busy = true;
     operation.kind = kind;
     operation.completion = completion;
     operation.buffer = buffer;
@@ -172,15 +156,16 @@ export class SimulatedDisk {
     operation.durable = durable;
     operation.dead = false;
     operation.completedBefore = this.completedWrites;
-    if (kind === DiskKind.write) this.takeContent(operation);
+    if (kind === FileOperation.write) this.takeContent(operation);
     this.inFlight.push(operation);
     this.queue.schedule(operation, this.latency(kind, length));
-    if (kind === DiskKind.write && this.onWrite !== null) this.onWrite(fileAt);
+    if (kind === FileOperation.write && this.onWrite !== null) this.onWrite(fileAt);
   }
 
   private latency(kind: number, length: number): number {
     const { readUs, writeUs, syncUs } = this.timing;
-    const mean = kind === DiskKind.read ? readUs : kind === DiskKind.write ? writeUs : syncUs;
+    const mean =
+      kind === FileOperation.read ? readUs : kind === FileOperation.write ? writeUs : syncUs;
     // A gigabyte per second beside the time that a small one takes.
     const transfer = Math.floor(length / 1000);
     const time = Math.floor(mean / 2) + exponential(this.random, mean / 2) + transfer;
@@ -190,7 +175,7 @@ export class SimulatedDisk {
   private takeContent(operation: DiskOperation): void {
     const { fileAt, length } = operation;
     for (const other of this.inFlight) {
-      if (other.kind !== DiskKind.write || other.dead) continue;
+      if (other.kind !== FileOperation.write || other.dead) continue;
       if (other.fileAt < fileAt + length && fileAt < other.fileAt + other.length) {
         this.host.fail(`two writes in flight overlap at file offset ${fileAt}`);
       }
@@ -223,8 +208,8 @@ export class SimulatedDisk {
   }
 
   private carryOut(operation: DiskOperation): number {
-    if (operation.kind === DiskKind.read) return this.read(operation);
-    if (operation.kind === DiskKind.write) return this.write(operation);
+    if (operation.kind === FileOperation.read) return this.read(operation);
+    if (operation.kind === FileOperation.write) return this.write(operation);
     this.syncs += 1;
     if (this.failing) return Errno.io;
     this.settle(operation.completedBefore);
@@ -389,7 +374,7 @@ export class SimulatedDisk {
     for (const operation of this.inFlight) {
       operation.dead = true;
       operation.completion = null;
-      if (operation.kind === DiskKind.write) {
+      if (operation.kind === FileOperation.write) {
         this.checkUnchanged(operation);
         this.leaveUnfinished(operation, power);
       }
@@ -443,7 +428,7 @@ export class SimulatedDisk {
   /** True when nothing is being written to this range. */
   isQuiet(fileAt: number, length: number): boolean {
     for (const other of this.inFlight) {
-      if (other.kind !== DiskKind.write) continue;
+      if (other.kind !== FileOperation.write) continue;
       if (other.fileAt < fileAt + length && fileAt < other.fileAt + other.length) return false;
     }
     return true;
@@ -474,7 +459,7 @@ export class SimulatedDisk {
 
   get writesInFlight(): number {
     let count = 0;
-    for (const operation of this.inFlight) if (operation.kind === DiskKind.write) count += 1;
+    for (const operation of this.inFlight) if (operation.kind === FileOperation.write) count += 1;
     return count;
   }
 }
@@ -483,40 +468,30 @@ const mixtureWords = new Uint32Array(sectorWords);
 const mixtureOther = new Uint32Array(sectorWords);
 
 /** The disk as one incarnation of a process sees it. */
-export class DiskIo implements FileIo {
+export class DiskIo extends SubmittedFileIo {
+  readonly sizeBytes: number;
+
   constructor(
     private readonly disk: SimulatedDisk,
     private readonly memory: { allocate(sizeBytes: number): IoBuffer },
-  ) {}
+  ) {
+    super();
+    this.sizeBytes = disk.sectorsMax * sectorSize;
+  }
 
   allocate(sizeBytes: number): IoBuffer {
     return this.memory.allocate(sizeBytes);
   }
 
-  read(
+  protected submit(
+    kind: number,
     completion: Completion,
-    _file: FileHandle,
-    buffer: IoBuffer,
-    bufferAt: number,
-    length: number,
-    fileAt: number,
-  ): void {
-    this.disk.submit(DiskKind.read, completion, buffer, bufferAt, length, fileAt, false);
-  }
-
-  write(
-    completion: Completion,
-    _file: FileHandle,
-    buffer: IoBuffer,
+    buffer: IoBuffer | null,
     bufferAt: number,
     length: number,
     fileAt: number,
     durable: boolean,
   ): void {
-    this.disk.submit(DiskKind.write, completion, buffer, bufferAt, length, fileAt, durable);
-  }
-
-  sync(completion: Completion, _file: FileHandle): void {
-    this.disk.submit(DiskKind.sync, completion, null, 0, 0, 0, false);
+    this.disk.submit(kind, completion, buffer, bufferAt, length, fileAt, durable);
   }
 }

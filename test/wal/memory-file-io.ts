@@ -11,18 +11,13 @@
 import { assert } from "../../src/core/assert.ts";
 import { sectorSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
-import {
-  type Completion,
-  Errno,
-  type FileHandle,
-  type FileIo,
-  type IoBuffer,
-} from "../../src/io/io.ts";
+import { type Completion, Errno, type IoBuffer } from "../../src/io/io.ts";
+import { FileOperation, SubmittedFileIo } from "./submitted-file-io.ts";
 
 type Sectors = Map<number, Uint8Array>;
 
 interface Operation {
-  readonly kind: "read" | "write" | "sync";
+  readonly kind: number;
   readonly completion: Completion;
   readonly buffer: IoBuffer | null;
   readonly bufferAt: number;
@@ -51,7 +46,7 @@ export interface Faults {
   readonly garbage?: boolean;
 }
 
-export class MemoryFileIo implements FileIo {
+export class MemoryFileIo extends SubmittedFileIo {
   /** Writes carried out so far. */
   writes = 0;
   syncs = 0;
@@ -74,6 +69,7 @@ export class MemoryFileIo implements FileIo {
     private readonly stable: Sectors = new Map(),
     private readonly faults: Faults = {},
   ) {
+    super();
     this.random = new Prng(seed);
   }
 
@@ -81,35 +77,8 @@ export class MemoryFileIo implements FileIo {
     return memoryBuffer(sizeBytes);
   }
 
-  read(
-    completion: Completion,
-    _file: FileHandle,
-    buffer: IoBuffer,
-    bufferAt: number,
-    length: number,
-    fileAt: number,
-  ): void {
-    this.submit("read", completion, buffer, bufferAt, length, fileAt, false);
-  }
-
-  write(
-    completion: Completion,
-    _file: FileHandle,
-    buffer: IoBuffer,
-    bufferAt: number,
-    length: number,
-    fileAt: number,
-    durable: boolean,
-  ): void {
-    this.submit("write", completion, buffer, bufferAt, length, fileAt, durable);
-  }
-
-  sync(completion: Completion, _file: FileHandle): void {
-    this.submit("sync", completion, null, 0, 0, 0, false);
-  }
-
-  private submit(
-    kind: "read" | "write" | "sync",
+  protected submit(
+    kind: number,
     completion: Completion,
     buffer: IoBuffer | null,
     bufferAt: number,
@@ -117,15 +86,8 @@ export class MemoryFileIo implements FileIo {
     fileAt: number,
     durable: boolean,
   ): void {
-    assert(!completion.busy, "a completion is used once at a time");
-    assert(fileAt % sectorSize === 0, "offsets are whole sectors");
-    assert(length % sectorSize === 0, "lengths are whole sectors");
-    assert(bufferAt % sectorSize === 0, "memory is aligned");
-    assert(kind === "sync" || length > 0, "something moves");
-    assert(buffer === null || bufferAt + length <= buffer.sizeBytes, "the buffer holds the range");
-    assert(fileAt + length <= this.sizeBytes, "inside the file");
-    completion.busy = true;
-    const content = kind === "write" ? buffer!.bytes.slice(bufferAt, bufferAt + length) : null;
+    const content =
+      kind === FileOperation.write ? buffer!.bytes.slice(bufferAt, bufferAt + length) : null;
     this.queue.push({ kind, completion, buffer, bufferAt, length, fileAt, durable, content });
   }
 
@@ -134,7 +96,8 @@ export class MemoryFileIo implements FileIo {
     if (this.queue.length === 0) return false;
     const index = this.faults.ordered === true ? 0 : this.random.below(this.queue.length);
     const operation = this.queue[index]!;
-    if (operation.kind === "write" && this.writes === this.crashAtWrite) throw new Crash();
+    if (operation.kind === FileOperation.write && this.writes === this.crashAtWrite)
+      throw new Crash();
     this.queue.splice(index, 1);
     operation.completion.result = this.carryOut(operation);
     operation.completion.busy = false;
@@ -155,14 +118,14 @@ export class MemoryFileIo implements FileIo {
 
   private carryOut(operation: Operation): number {
     const { kind, buffer, bufferAt, length, fileAt, durable } = operation;
-    if (kind === "sync") {
+    if (kind === FileOperation.sync) {
       this.syncs += 1;
       for (const [sector, bytes] of this.volatile) this.store(this.stable, sector, bytes);
       this.volatile.clear();
       return 0;
     }
     const first = fileAt / sectorSize;
-    if (kind === "read") {
+    if (kind === FileOperation.read) {
       for (let index = 0; index < length / sectorSize; index += 1) {
         if (this.unreadable.has(first + index)) return Errno.io;
         buffer!.bytes.set(this.sector(first + index), bufferAt + index * sectorSize);
@@ -209,7 +172,7 @@ export class MemoryFileIo implements FileIo {
     }
     // In flight: writes that overlap never happen (one per slot and sector), so any order will do.
     for (const operation of this.queue) {
-      if (operation.kind !== "write") continue;
+      if (operation.kind !== FileOperation.write) continue;
       this.checkUnchanged(operation);
       for (let index = 0; index < operation.length / sectorSize; index += 1) {
         const sector = operation.fileAt / sectorSize + index;
@@ -248,7 +211,7 @@ export class MemoryFileIo implements FileIo {
     const next = new MemoryFileIo(this.sizeBytes, seed, new Map(this.stable), this.faults);
     for (const [sector, bytes] of this.volatile) next.volatile.set(sector, bytes);
     for (const operation of this.queue) {
-      if (operation.kind !== "write") continue;
+      if (operation.kind !== FileOperation.write) continue;
       this.checkUnchanged(operation);
       for (let index = 0; index < operation.length / sectorSize; index += 1) {
         if (this.random.chance(0.3)) continue;
