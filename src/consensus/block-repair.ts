@@ -53,6 +53,9 @@ const scrubTicks = 50;
 const namedMax = 4;
 const quietTicks = 100;
 
+/** While a checkpoint is fetched, the log says how far that is once in so many ticks: 5 s. */
+const fetchLogTicks = 500;
+
 /** With a block wanted and none taken for so many ticks, the log says so: 30 s. */
 const stuckLogTicks = 3000;
 
@@ -73,6 +76,8 @@ export interface BlockRepairOptions {
   /** Chooses peers. */
   readonly prng: Prng;
   readonly log: (text: string) => void;
+  /** Of damage. */
+  readonly warn: (text: string) => void;
 }
 
 const State = { free: 0, waiting: 1, asked: 2 } as const;
@@ -107,6 +112,9 @@ export class BlockRepair implements BlockRepairer {
   /** Taken, and told of, since there was quiet last. */
   private taken = 0;
   private named = 0;
+  /** The blocks of a checkpoint that the replica has moved to: that they are missing is no damage. */
+  private fetching = false;
+  private ticksFetching = 0;
   /** By replica index; null at the own one. */
   private readonly serving: readonly (BlockServing | null)[];
   private readonly batch: Wanted[] = [];
@@ -144,6 +152,16 @@ export class BlockRepair implements BlockRepairer {
     this.scrubber = scrubber;
   }
 
+  /** The replica has moved to a checkpoint, of which its file may have nothing: until `endFetch`. */
+  beginFetch(): void {
+    this.fetching = true;
+  }
+
+  endFetch(): void {
+    this.fetching = false;
+    if (this.taken > 0) this.logTaken();
+  }
+
   // ── What the storage wants ───────────────────────────────────────────────────────────────────
 
   want(block: DamagedBlock): void {
@@ -164,12 +182,13 @@ export class BlockRepair implements BlockRepairer {
   }
 
   private logWanted(block: DamagedBlock): void {
+    if (this.fetching) return;
     this.named += 1;
-    const { log } = this.options;
+    const { warn } = this.options;
     if (this.named <= namedMax) {
-      log(`${block.name}: ${block.reason}; another replica is asked for it`);
+      warn(`${block.name}: ${block.reason}; another replica is asked for it`);
     } else if (this.named === namedMax + 1) {
-      log("more blocks are missing; other replicas are asked for them");
+      warn("more blocks are damaged; other replicas are asked for them");
     }
   }
 
@@ -194,9 +213,12 @@ export class BlockRepair implements BlockRepairer {
     this.wantedCount -= 1;
   }
 
+  private get takenText(): string {
+    return `${this.taken === 1 ? "1 block" : `${this.taken} blocks`} came from other replicas`;
+  }
+
   private logTaken(): void {
-    const blocks = this.taken === 1 ? "1 block" : `${this.taken} blocks`;
-    this.options.log(`${blocks} came from other replicas`);
+    this.options.log(this.takenText);
     this.taken = 0;
     this.named = 0;
   }
@@ -336,8 +358,10 @@ export class BlockRepair implements BlockRepairer {
     this.ticks += 1;
     this.replies.tick();
     if (this.scrubber !== null && this.ticks % scrubTicks === 0) this.scrubber.tick();
+    if (this.fetching) this.logFetching();
     if (this.wantedCount === 0) {
-      if (this.taken > 0 && this.ticks - this.progressTick >= quietTicks) this.logTaken();
+      const quiet = this.ticks - this.progressTick >= quietTicks;
+      if (this.taken > 0 && quiet && !this.fetching) this.logTaken();
       return;
     }
     for (let index = 0; index < repairsMax; index += 1) {
@@ -350,11 +374,17 @@ export class BlockRepair implements BlockRepairer {
     if (this.stuckTicks > 0 && this.stuckTicks % stuckLogTicks === 0) this.logStuck();
   }
 
+  private logFetching(): void {
+    this.ticksFetching += 1;
+    const due = this.ticksFetching % fetchLogTicks === 0;
+    if (due && this.taken > 0) this.options.log(`${this.takenText} so far`);
+  }
+
   private logStuck(): void {
     const wanted = this.wanted.find((candidate) => candidate.state !== State.free);
     assert(wanted !== undefined, "something is wanted");
     const others = this.wantedCount - 1;
-    this.options.log(
+    this.options.warn(
       `no other replica has sent ${wanted.name}${others > 0 ? ` and ${others} more` : ""} so far; ` +
         "asking on",
     );

@@ -72,10 +72,12 @@ class Opening {
   }
 
   start(): void {
-    const { storage, superblock, log } = this.parts;
+    const { storage, superblock, blockRepair, log } = this.parts;
     if (superblock.syncing) {
       const { syncOpMin, syncOpMax } = superblock;
-      log(`fetching what the checkpoint at op ${syncOpMax} has of ops from ${syncOpMin} on`);
+      const from = `of ops from ${syncOpMin} on`;
+      log(`fetching what the checkpoint at op ${syncOpMax} has ${from} from other replicas`);
+      blockRepair?.beginFetch();
     }
     storage.open(superblock.storageRoot, (error) => {
       if (error !== null) this.onDone(error);
@@ -86,8 +88,9 @@ class Opening {
 
   /** The superblock moved to a checkpoint of which this file may have nothing. */
   private completeSync(): void {
-    const { storage, superblock, log } = this.parts;
+    const { storage, superblock, blockRepair, log } = this.parts;
     storage.fetchMissing(superblock.syncOpMin, () => {
+      blockRepair?.endFetch();
       superblock.updateSyncComplete(() => {
         log(`the checkpoint at op ${this.checkpointOp} is complete`);
         this.restore();

@@ -85,6 +85,8 @@ export interface ComposeOptions {
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
   readonly gridBlocksMax: number;
   readonly log: (text: string) => void;
+  /** Of what an operator should look into; default: `log`. */
+  readonly warn?: (text: string) => void;
   /**
    * The replica has moved to the cluster's checkpoint, durably: nothing of these parts is of use any
    * more. Open the file anew, as after a crash. Never called in a cluster of one.
@@ -177,6 +179,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
           allocate,
           prng: new Prng(seed),
           log: options.log,
+          warn: options.warn ?? options.log,
         });
   if (blockRepair !== null) storage.repairFrom(blockRepair);
   const replica: Replica = new Replica({

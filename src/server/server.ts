@@ -207,6 +207,7 @@ export class Server {
       extend: gridGrowth(file.fd, gridAt, (run) => this.defer(run)),
       gridBlocksMax: Math.min(gridBlocksMax, Math.floor(Number.MAX_SAFE_INTEGER / blockSize)),
       log: (text) => this.events.onLog("info", text),
+      warn: (text) => this.events.onLog("warn", text),
       onMoved: () => this.move(),
       onFatal: (text) => this.fail(text),
     });

@@ -77,6 +77,9 @@ test.each([
       },
       () => cluster.logs,
     );
+    // Nothing is damaged.
+    expect(server.log).toMatch(/fetching what the checkpoint at op \d+ has/);
+    expect(server.log).not.toMatch(/ warn .*other replica/);
     // Now it is needed.
     await cluster.kill(0);
     const needed = load.sent;

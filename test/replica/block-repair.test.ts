@@ -85,6 +85,31 @@ describe("blocks", () => {
     }
   });
 
+  test("of a checkpoint that is fetched are no damage, and counted", () => {
+    const net = new RepairNet(load, 16);
+    net.run(16);
+    const last = net.sites[2]!;
+    last.fetching = true;
+    const world = moveSite2(net);
+    const count = world.liveAddresses().length;
+    settled(net);
+    for (let tick = 0; tick < 600; tick += 1) net.tick();
+    const came = `${count} blocks came from other replicas`;
+    expect(last.notes).toEqual([`${came} so far`]);
+    last.repair.endFetch();
+    for (let tick = 0; tick < 600; tick += 1) net.tick();
+    expect(last.notes).toEqual([`${came} so far`, came]);
+
+    const [address] = world.liveAddresses();
+    world.file.flipBit(world.engine.grid.fileOffset(address!) + 4000, 1);
+    last.repair.startScrubbing();
+    for (let tick = 0; tick < 60 * count; tick += 1) {
+      net.tick();
+      while (world.file.tick());
+    }
+    expect(last.notes[2]).toMatch(/^warning: grid block .*; another replica is asked for it$/);
+  });
+
   test("share requests", () => {
     const net = new RepairNet(load, 6);
     net.run(16);
@@ -205,8 +230,8 @@ describe("blocks", () => {
     expect(repair.counters.asked).toBeGreaterThan(50);
     const name = `grid block ${address} (transfers rows 0–509)`;
     expect(notes).toEqual([
-      `${name}: checksum mismatch; another replica is asked for it`,
-      `no other replica has sent ${name} so far; asking on`,
+      `warning: ${name}: checksum mismatch; another replica is asked for it`,
+      `warning: no other replica has sent ${name} so far; asking on`,
     ]);
     worlds[0]!.file.restore(at, good);
     net.settle();

@@ -33,6 +33,8 @@ export class Site {
   readonly sessions = new ClientSessions(clientsMax, memoryBuffer(clientsMax * replySlotSize));
   readonly pool = new MessagePool(memoryBuffer, { small: 16, large: 4 });
   readonly notes: string[] = [];
+  /** Whether it has moved to a checkpoint when it opens. */
+  fetching = false;
 
   constructor(
     private readonly net: RepairNet,
@@ -63,8 +65,10 @@ export class Site {
       allocate: memoryBuffer,
       prng: new Prng(this.index),
       log: (text) => this.notes.push(text),
+      warn: (text) => this.notes.push(`warning: ${text}`),
     });
     engine.repairFrom(this.repair);
+    if (this.fetching) this.repair.beginFetch();
   }
 
   receive(bytes: Uint8Array): void {
