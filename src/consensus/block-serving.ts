@@ -12,7 +12,7 @@ import { blockSize, headerSize, sectorSize } from "../core/limits.ts";
 import { u64ReadNumber, u64WriteNumber, u128Copy } from "../core/u128.ts";
 import type { IoBuffer } from "../io/io.ts";
 import { type Message, MessagePool, MessageWaiter } from "../io/message-pool.ts";
-import { BlockRead } from "../storage/block-read.ts";
+import { BlockRead, mayHold } from "../storage/block-read.ts";
 import type { StorageEngine } from "../storage/engine.ts";
 import { blockMessageSize, blockRequestsMax } from "../wire/replica-headers.ts";
 import { writeBlock, writeNoBlock } from "../wire/replica-messages.ts";
@@ -67,7 +67,7 @@ export class BlockServing {
       small: blockRequestsMax,
       large: blocksInFlightMax,
     });
-    // All that happens is that a read starts: that may be at any time.
+    // All that happens is that a read starts: that may be at any time, also in the middle of a send.
     this.pool.onWake = () => this.pool.wakeWaiters();
     this.waiter = new MessageWaiter(() => {
       this.pool.cancelWait(this.waiter);
@@ -78,6 +78,11 @@ export class BlockServing {
 
   /** The peer wants this block. Untrusted input. */
   request(words: Uint32Array, checksumAt: number, address: number): void {
+    const { grid } = this.options.storage;
+    if (!grid.halted && !mayHold(grid, address)) {
+      this.deny(words, checksumAt, address);
+      return;
+    }
     if (this.lineLength === lineMax || this.isOnItsWay(address)) return;
     const at = ((this.lineFirst + this.lineLength) % lineMax) * lineWords;
     u128Copy(this.line, at, words, checksumAt);
@@ -123,7 +128,6 @@ export class BlockServing {
       lane.message = null;
       this.idle.push(lane);
       this.pool.unref(message);
-      if (!this.options.storage.grid.halted) this.deny(this.line, at, address);
     }
   }
 

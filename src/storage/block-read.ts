@@ -7,6 +7,11 @@ import { blockSize } from "../core/limits.ts";
 import { Completion, type IoBuffer } from "../io/io.ts";
 import type { Grid } from "./grid.ts";
 
+/** False: no block can lie at this address, untrusted input, or none does yet. */
+export function mayHold(grid: Grid, address: number): boolean {
+  return address >= 1 && address <= grid.freeSet.blocksMax && !grid.isUnwritten(address);
+}
+
 /** One read at a time. Made once by its owner and used again and again. */
 export class BlockRead {
   busy = false;
@@ -42,8 +47,7 @@ export class BlockRead {
   ): boolean {
     assert(!this.busy, "one read at a time");
     const { grid } = this.storage;
-    if (grid.halted || address < 1 || address > grid.freeSet.blocksMax) return false;
-    if (grid.isUnwritten(address)) return false;
+    if (grid.halted || !mayHold(grid, address)) return false;
     this.busy = true;
     this.address = address;
     for (let word = 0; word < 4; word += 1) this.checksum[word] = checksums[checksumAt + word]!;

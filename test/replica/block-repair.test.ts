@@ -8,7 +8,12 @@ import { Scrubber } from "../../src/storage/scrubber.ts";
 import { ReplyFields, sealHeader, writeReply } from "../../src/wire/build.ts";
 import { Command, frame } from "../../src/wire/header.ts";
 import { blockHeader, blockRequestsMax } from "../../src/wire/replica-headers.ts";
-import { blockRequestAt, writeBlock, writeNoBlock } from "../../src/wire/replica-messages.ts";
+import {
+  blockRequestAt,
+  writeBlock,
+  writeGetBlocks,
+  writeNoBlock,
+} from "../../src/wire/replica-messages.ts";
 import { clusterId, type Load, type World } from "../storage/world.ts";
 import { memoryBuffer } from "../wal/memory-file-io.ts";
 import { type Fate, RepairNet } from "./repair-net.ts";
@@ -344,6 +349,41 @@ describe("blocks", () => {
     expect(ask(1)).toBe(0); // Itself.
     expect(ask(3)).toBe(0); // Not of this cluster.
     expect(ask(11)).toBe(0);
+  });
+
+  test("that can not be there are denied, also while others stand in line", () => {
+    const net = new RepairNet(load, 17);
+    net.run(16);
+    settled(net);
+    const [, b] = net.sites;
+    const { grid } = b!.world.engine;
+    const live = b!.world.liveAddresses();
+    const none = grid.freeSet.blocksMax + 1;
+    const request = memoryBuffer(headerSize + 4 * 32);
+    const asked = [live[0]!, live[1]!, live[2]!, none];
+    for (const [index, address] of asked.entries()) {
+      const at = blockRequestAt(index);
+      if (address !== none) {
+        request.bytes.set(b!.world.file.content(grid.fileOffset(address), 16), at * 4);
+      }
+      request.words[at + 4] = address;
+    }
+    writeGetBlocks(request.bytes, request.words, clusterId, 0, 0, asked.length);
+    b!.receive(request.bytes);
+    // It is written when its turn to be read comes, for another block.
+    const changed = live[2]!;
+    grid.isUnwritten = (address) => address === changed;
+    const answers = () =>
+      net.sent.map(({ bytes }) => [
+        new Uint32Array(bytes.buffer)[blockHeader.word.address]!,
+        bytes.length > headerSize,
+      ]);
+    expect(answers()).toEqual([[none, false]]);
+    for (let turn = 0; turn < 20; turn += 1) {
+      while (b!.world.file.tick());
+      while (net.packets.length > 0) net.deliver();
+    }
+    expect(answers().slice(1).sort()).toEqual([live[0], live[1]].map((at) => [at, true]).sort());
   });
 
   test("wait in a line of limited length while a peer does not take what it asked for", () => {

@@ -91,6 +91,7 @@ export class RepairNet {
   readonly sent: Packet[] = [];
   /** Messages that a connection holds until they are delivered, as the real bus does. */
   private readonly held: { message: Message; packet: Packet }[] = [];
+  private releasing = false;
   blocksInFlightMax = 0;
   private readonly random: Prng;
 
@@ -120,6 +121,7 @@ export class RepairNet {
 
   send(from: number, to: number, message: Message): boolean {
     assert(from !== to, "nobody sends to itself");
+    assert(!this.releasing, "a connection that gives a message back is in the middle of a send");
     if (this.cut.has(`${from}-${to}`)) return false;
     const bytes = message.bytes.slice(0, message.words[frame.word.size]);
     const packet = { from, to, bytes };
@@ -167,7 +169,9 @@ export class RepairNet {
     const index = this.held.findIndex((one) => one.packet === packet);
     const [{ message } = { message: null }] = this.held.splice(index, 1);
     assert(message !== null, "what is on its way is held");
+    this.releasing = true;
     message.pool.unref(message);
+    this.releasing = false;
     for (const bytes of this.fate(packet)) this.sites[packet.to]!.receive(bytes);
   }
 
