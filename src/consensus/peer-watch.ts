@@ -143,7 +143,10 @@ export class PeerWatch {
         count === this.state.replicaCount
           ? "with other options than this one"
           : `for a cluster of ${count} replicas, this one for ${this.state.replicaCount}`;
-      this.options.log(`replica ${from} was formatted ${what}: it is ignored; format it anew`);
+      // Who is wrong cannot be told from here: either may have the books, so none may be said to go.
+      this.options.log(
+        `replica ${from} was formatted ${what}: it is ignored; 'pacioli inspect' of both files shows whose is wrong`,
+      );
     }
     this.named |= bit;
     this.known &= ~bit;
