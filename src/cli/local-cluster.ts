@@ -7,7 +7,7 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import type { Terminal } from "./command.ts";
 import { CommandError } from "./command-error.ts";
-import { mainScript } from "./paths.ts";
+import { mainScript, projectRoot } from "./paths.ts";
 import { startedByClusterVariable, watchForStop } from "./stop-signals.ts";
 
 /** Replicas that have not stopped by then are ended. Milliseconds. */
@@ -100,8 +100,8 @@ class LocalCluster {
   private tellEnd(replica: number, how: string): void {
     const { addresses, files } = this.options;
     this.terminal.error(
-      `replica ${replica} has ended ${how}; to start it again, in another terminal:\n` +
-        `  pacioli start --addresses=${addresses} --development ${files[replica]}\n`,
+      `replica ${replica} has ended ${how}; to start it again, in another terminal in '${projectRoot}':\n` +
+        `  npm run --silent pacioli -- start --addresses=${addresses} --development '${files[replica]}'\n`,
     );
   }
 

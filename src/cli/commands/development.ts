@@ -30,7 +30,7 @@ Stop it with Ctrl-C. Try it from another terminal, in ${projectRoot}:
 
   node examples/first-transfer.mjs${argument}
 
-or with an official TigerBeetle client of release ${clientReleases}: cluster id 0, address ${address}.
+or with an official TigerBeetle client of release ${clientReleases}: cluster id 0, ${address.includes(",") ? "addresses" : "address"} ${address}.
 `;
 }
 
