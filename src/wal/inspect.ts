@@ -332,7 +332,8 @@ function headerSummary(memory: Memory, faults: Uint8Array, slot: number): Header
 
 export interface ReplySummary {
   readonly slot: number;
-  readonly state: "empty" | "good" | "damaged";
+  /** Not needed: not whole, and no session's latest. */
+  readonly state: "empty" | "good" | "damaged" | "not needed";
   readonly client: string | null;
   readonly op: number | null;
   readonly request: number | null;
@@ -344,20 +345,27 @@ export interface RepliesSummary {
   readonly damaged: readonly Damage[];
 }
 
-export function inspectReplies(reader: FileReader, layout: DataFileLayout): RepliesSummary {
+/** @param isNeeded - Whether a start would want the reply in this slot; only such are damage. */
+export function inspectReplies(
+  reader: FileReader,
+  layout: DataFileLayout,
+  isNeeded: (slot: number) => boolean = () => true,
+): RepliesSummary {
   const memory = scratchMemory(replySlotSize);
   const slots: ReplySummary[] = [];
   const damaged: Damage[] = [];
   for (let slot = 0; slot < layout.clientsMax; slot += 1) {
     const offset = layout.replyAt(slot);
     const fault = readReply(reader, layout, memory, offset);
-    if (fault !== null && fault !== Fault.none) {
+    const broken = fault !== null && fault !== Fault.none;
+    const needed = broken && isNeeded(slot);
+    if (needed) {
       const place = layout.describeOffset(offset);
       // A reply with bad padding is whole; another that was not replaced since is lost.
       damaged.push({ place, offset, what: faultText(fault), serious: fault !== Fault.padding });
     }
     if (fault !== Fault.none && fault !== Fault.padding) {
-      const state = fault === null ? "empty" : "damaged";
+      const state = fault === null ? "empty" : needed ? "damaged" : "not needed";
       slots.push({ slot, state, client: null, op: null, request: null, size: null });
       continue;
     }

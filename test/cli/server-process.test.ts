@@ -297,6 +297,48 @@ describe("inspect", () => {
     expect(result.status).toBe(1);
   });
 
+  test("reply slots that no start reads are not damage", async () => {
+    const path = join(folder, "stale.pacioli");
+    copyFileSync(loaded, path);
+    const first = await ServerProcess.start(path);
+    const address = { cluster_id: 77n, replica_addresses: [String(first.port)] };
+    const [goesOn, other] = [createClient(address), createClient(address)];
+    await goesOn.createAccounts([makeAccount(2n << 100n)]);
+    for (let count = 0; count < 50; count += 1) await other.lookupAccounts([1n << 100n]);
+    // Above the checkpoint: the log makes its reply anew.
+    await goesOn.createAccounts([makeAccount(3n << 100n)]);
+    goesOn.destroy();
+    other.destroy();
+    await first.stop();
+    const { checkpointOp } = json("integrity", path).value as { checkpointOp: number };
+    interface Slot {
+      readonly slot: number;
+      readonly state: string;
+      readonly op: number;
+    }
+    const slots = () => json("replies", path).value["slots"] as Slot[];
+    const empty = slots().findLast(({ state }) => state === "empty")!;
+    const good = slots().filter(({ state }) => state === "good");
+    const replaced = good.at(-1)!;
+    expect(good.length).toBeGreaterThan(1);
+    expect(replaced.op).toBeLessThanOrEqual(checkpointOp);
+    const stale = [empty, replaced].map(({ slot }) => slot);
+    for (const slot of stale) flipBit(path, prepares + prepareRingSize + slot * 256 * 1024 + 130);
+    for (const slot of stale) expect(slots()[slot]!.state).toBe("not needed");
+    for (const topic of [[], ["replies"], ["integrity"]]) {
+      const shown = pacioli(["inspect", ...topic, path]);
+      expect(shown.stdout).not.toContain("DAMAGE");
+      expect(shown.status, shown.stdout).toBe(0);
+    }
+    expect(json("integrity", path).value).toMatchObject({ intact: true, damaged: [] });
+    // A start says the same.
+    const server = await ServerProcess.start(path);
+    await server.stop();
+    flipBit(path, prepares + prepareRingSize + good[0]!.slot * 256 * 1024 + 130);
+    expect(pacioli(["inspect", "integrity", path]).status).toBe(1);
+    await expect(ServerProcess.start(path)).rejects.toThrow(/reply slot/);
+  });
+
   /** Makes of the loaded file one of three replicas, stopped during a state sync from `opMin` on. */
   function syncing(path: string, opMin: number, opMax: number): void {
     copyFileSync(loaded, path);

@@ -73,8 +73,8 @@ export async function damageOf(path: string): Promise<readonly Damage[]> {
 }
 
 /**
- * Damaged places that a replica has yet to repair. A slot for a reply may hold one that its session
- * has long replaced, without the need to write the newer ones to the file: nobody reads that.
+ * Damaged places that a replica has yet to repair. A reply that it has got from another one is in memory
+ * alone until the next checkpoint.
  */
 export async function lostPlaces(path: string): Promise<readonly string[]> {
   const damaged = await damageOf(path);

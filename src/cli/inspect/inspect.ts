@@ -3,7 +3,6 @@ import { lossRemedy } from "../../core/data-file-error.ts";
 import { DataFileLayout, superblockCopies, superblockCopySpacing } from "../../wal/data-file.ts";
 import {
   inspectJournal,
-  inspectReplies,
   inspectSuperblock,
   type SuperblockContent,
   type SuperblockSummary,
@@ -11,6 +10,7 @@ import {
 import { CommandError } from "../command-error.ts";
 import { FileAtRest } from "./file-at-rest.ts";
 import { checkGrid, readGrid } from "./grid.ts";
+import { readReplies } from "./replies.ts";
 import {
   blockDamage,
   damageText,
@@ -85,7 +85,8 @@ async function inspectTopic(
       return { json, text: text + damageText(journal.damaged, superblock), damaged };
     }
     case "replies": {
-      const replies = inspectReplies(file, layout);
+      const journal = inspectJournal(file, layout, superblock);
+      const replies = await readReplies(file, layout, superblock, journal);
       const { json, text } = repliesView(replies);
       const damaged = replies.damaged.length > 0;
       return { json, text: text + damageText(replies.damaged, superblock), damaged };
@@ -121,7 +122,7 @@ async function summarise(
   superblock: SuperblockContent,
 ): Promise<Inspection> {
   const journal = inspectJournal(file, layout, superblock);
-  const replies = inspectReplies(file, layout);
+  const replies = await readReplies(file, layout, superblock, journal);
   const grid = await readGrid(file, layout, superblock);
   const damaged = [...summary.damaged, ...journal.damaged, ...replies.damaged];
   const { sizeBytes } = file;
@@ -139,7 +140,7 @@ async function checkAll(
   onProgress: (done: number, all: number) => void,
 ): Promise<Inspection> {
   const journal = inspectJournal(file, layout, superblock);
-  const replies = inspectReplies(file, layout);
+  const replies = await readReplies(file, layout, superblock, journal);
   const grid = await checkGrid(file, layout, superblock, onProgress);
   const blocks = grid.damaged.map((block) => blockDamage(layout, block));
   // What a state sync has not fetched yet, and what has rotted: all of it comes from the others.
