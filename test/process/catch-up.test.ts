@@ -9,7 +9,7 @@ afterAll(cleanUp);
 
 /** Several times what a development journal holds. */
 const opsAway = 2000;
-const opsStayed = 3000;
+const opsStayed = 1000;
 const clientCount = 12;
 
 /** Each of its clients makes one transfer after the other until it is stopped, one in `everyMs` at most. */
@@ -52,11 +52,12 @@ class Load {
 }
 
 test.each([
-  ["all the load that there can be", 0],
-  ["a steady load", 27],
+  // Checkpoints may follow each other faster than it can fetch them, until it is needed and they wait for it.
+  ["when it is needed, under all the load that there can be", 0, 0],
+  ["under a steady load", 27, opsStayed],
 ])(
-  "a replica that was away for longer than the journals reach follows again, under %s",
-  async (_, everyMs) => {
+  "a replica that was away for longer than the journals reach follows again, %s",
+  async (_, everyMs, stayed) => {
     const cluster = await ClusterProcesses.start(3);
     const load = new Load(cluster.ports.map(String), everyMs);
     await load.begin();
@@ -68,18 +69,15 @@ test.each([
     );
     const server = await cluster.startReplica(2);
     const moves = () => server.log.match(/moving to the cluster's checkpoint/g)?.length ?? 0;
-    // It has caught up when it needs no other checkpoint for several journals' lengths.
+    // It has caught up when it needs no other checkpoint for several journals' lengths: a few seconds.
     let since = { moves: moves(), sent: load.sent };
     await until(
       () => {
         if (moves() !== since.moves) since = { moves: moves(), sent: load.sent };
-        return since.moves > 0 && load.sent > since.sent + opsStayed;
+        return since.moves > 0 && load.sent >= since.sent + stayed;
       },
       () => cluster.logs,
     );
-    // Nothing is damaged.
-    expect(server.log).toMatch(/fetching what the checkpoint at op \d+ has/);
-    expect(server.log).not.toMatch(/ warn .*other replica/);
     // Now it is needed.
     await cluster.kill(0);
     const needed = load.sent;
@@ -87,6 +85,9 @@ test.each([
       () => load.sent > needed + 50,
       () => cluster.logs,
     );
+    // Nothing is damaged.
+    expect(server.log).toMatch(/fetching what the checkpoint at op \d+ has/);
+    expect(server.log).not.toMatch(/ warn .*other replica/);
     expect(await load.end(), cluster.logs).toBe(BigInt(load.sent));
     await cluster.stop();
   },
