@@ -2,6 +2,8 @@
 // there is no build.
 // Usage: node scripts/pacioli.mjs COMMAND [OPTIONS]
 try {
+  // By itself: who started this process may end while the rest is being loaded.
+  await import("../dist/cli/parent.js");
   await import("../dist/cli/main.js");
 } catch (error) {
   // Whatever a command cannot do it says itself; only modules can be missing here.

@@ -3,6 +3,7 @@
  * ends it at once, which is as safe as a crash. So does the end of what started it, where that
  * would otherwise leave it behind with its port and its file.
  */
+import { parentAtStart } from "./parent.ts";
 
 const signals = ["SIGTERM", "SIGINT"] as const;
 
@@ -63,9 +64,8 @@ function watchParent(onGone: (text: string) => void): () => void {
         ? "stopping, since npm has ended"
         : null;
   if (text === null) return () => {};
-  const parent = process.ppid;
   const timer = setInterval(() => {
-    if (process.ppid === parent) return;
+    if (process.ppid === parentAtStart) return;
     clearInterval(timer);
     onGone(text);
   }, parentCheckMs);
