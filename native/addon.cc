@@ -3,6 +3,10 @@
 
 #include "check.h"
 #include "layout.h"
+#include "sorted_runs/entry.h"
+#include "sorted_runs/filter.h"
+#include "sorted_runs/merge.h"
+#include "sorted_runs/probe.h"
 
 namespace pacioli {
 namespace {
@@ -57,6 +61,15 @@ void export_layout(Napi::Env env, Napi::Object exports) {
   put("flagDurable", flag::durable);
   put("flagFixedFile", flag::fixed_file);
   put("flagWhole", flag::whole);
+
+  put("entryWordsShort", entry_words_short);
+  put("entryWordsLong", entry_words_long);
+  put("mergeInputsMax", merge_inputs_max);
+  put("filterWords", filter_words);
+  put("filterIdsMax", filter_ids_max);
+  put("probeRunsMax", probe_runs_max);
+  put("probeScratchWords", probe_scratch_words);
+  put("candidateWords", candidate_words);
   exports.Set("layout", layout);
 }
 
@@ -69,6 +82,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_layout(env, exports);
   export_checksum(env, exports);
   export_system(env, exports);
+  export_sorted_runs(env, exports);
 #if defined(__linux__)
   export_rings(env, exports);
 #endif

@@ -29,6 +29,7 @@ void set_function(napi_env env, Napi::Object exports, const char* name, napi_cal
 
 void export_checksum(Napi::Env env, Napi::Object exports);
 void export_system(Napi::Env env, Napi::Object exports);
+void export_sorted_runs(Napi::Env env, Napi::Object exports);
 void export_rings(Napi::Env env, Napi::Object exports);
 
 }  // namespace pacioli

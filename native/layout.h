@@ -8,7 +8,7 @@
 namespace pacioli {
 
 // Raised with every change of the boundary's meaning.
-constexpr uint32_t addon_version = 6;
+constexpr uint32_t addon_version = 7;
 
 // One operation, described by JavaScript. A slot's descriptor is not touched by JavaScript from
 // the time the slot is queued until its completion was copied out.

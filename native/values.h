@@ -38,6 +38,26 @@ inline bool read_bytes(napi_env env, napi_value value, Bytes* out) {
   return type == napi_uint8_array;
 }
 
+struct Words {
+  uint32_t* base = nullptr;
+  size_t length = 0; // Words.
+};
+
+// A Uint32Array over memory that no other thread can reach.
+inline bool read_words(napi_env env, napi_value value, Words* out) {
+  napi_typedarray_type type;
+  void* base;
+  napi_value memory;
+  bool unshared;
+  if (napi_get_typedarray_info(env, value, &type, &out->length, &base, &memory, nullptr) !=
+          napi_ok ||
+      napi_is_arraybuffer(env, memory, &unshared) != napi_ok) {
+    return false;
+  }
+  out->base = static_cast<uint32_t*>(base);
+  return type == napi_uint32_array && unshared;
+}
+
 // A whole number in [0, 2^53).
 inline bool read_size(napi_env env, napi_value value, size_t* out) {
   double number;

@@ -69,7 +69,8 @@ function headerFolder(packageName, inside) {
 if (process.platform === "win32") giveUp("there is no addon for Windows yet");
 
 const linux = process.platform === "linux";
-const folders = linux ? ["native", join("native", "uring")] : ["native"];
+const folders = ["native", join("native", "sorted_runs")];
+if (linux) folders.push(join("native", "uring"));
 const sources = folders.flatMap((folder) => listSources(folder, [".cc"]));
 const headers = folders.flatMap((folder) => listSources(folder, [".h"]));
 const flags = [

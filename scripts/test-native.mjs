@@ -51,11 +51,12 @@ function files(folderName, extension, exclude = /^$/) {
 
 const native = "native";
 const uring = join(native, "uring");
+const sortedRuns = join(native, "sorted_runs");
 const tests = join(native, "test");
 // Files that speak to Node are tested from Node.
 const needsNode = /^(addon|guest_wake|owned_loop)/;
-const sources = [native, uring].flatMap((name) => files(name, ".cc", needsNode));
-const headers = [native, uring, tests].flatMap((name) => files(name, ".h"));
+const sources = [native, sortedRuns, uring].flatMap((name) => files(name, ".cc", needsNode));
+const headers = [native, sortedRuns, uring, tests].flatMap((name) => files(name, ".h"));
 sources.push(...files(tests, ".cc"));
 
 mkdirSync(folder, { recursive: true });

@@ -39,6 +39,65 @@ function checksums() {
   }
 }
 
+function sortedRuns() {
+  const entries = Uint32Array.from({ length: 600 }, (_, index) => (index * 7919) % 1000);
+  const scratch = new Uint32Array(600);
+  addon.sortEntries(entries, 0, 100, 6, scratch);
+  const target = new Uint32Array(600);
+  const cursors = Uint32Array.of(0, 300, 1, 300, 600, 0);
+  assert.equal(addon.mergeEntries(target, 0, 100, 6, [entries, entries], cursors), 50);
+  assert.equal(addon.searchEntries(entries, 0, 100, 6, entries, 594), 99);
+  const filter = new Uint32Array(layout.filterWords);
+  addon.buildFilter(filter, 0, entries, 2, 6, 100, 1);
+  assert.equal(addon.probeFilter(filter, 0, entries, 2, 1), true);
+  const fences = Uint32Array.of(...entries.subarray(0, 6), ...entries.subarray(594));
+  const offsets = Uint32Array.of(2, 596);
+  const room = new Uint32Array(2 * layout.probeScratchWords);
+  const candidates = new Uint32Array(6);
+  const probe = (...changed) => {
+    const all = [entries, offsets, 2, [fences], [filter], Uint32Array.of(1, 0, 0), 1, room];
+    for (const [index, value] of changed) all[index] = value;
+    return addon.probeRuns(...all, candidates);
+  };
+  assert.equal(probe(), 2);
+  assert.deepEqual([...candidates], [0, 0, 0, 1, 0, 0]);
+  const shared = new Uint32Array(new SharedArrayBuffer(2400));
+  // What takes an array's memory away while the arguments are being read.
+  const detaching = [fences];
+  Object.defineProperty(detaching, 0, {
+    get: () => {
+      structuredClone(null, { transfer: [given.buffer] });
+      return fences;
+    },
+  });
+  const given = entries.slice();
+  for (const refused of [
+    () => addon.sortEntries(),
+    () => addon.sortEntries(entries, 0, 101, 6, scratch),
+    () => addon.sortEntries(entries, 0, 100, 6, entries),
+    () => addon.sortEntries(shared, 0, 100, 6, scratch),
+    () => addon.sortEntries(new Int32Array(600), 0, 100, 6, scratch),
+    () => addon.sortEntries(entries, 0, 2 ** 53, 6, scratch),
+    () => addon.mergeEntries(target, 0, 101, 6, [entries], cursors),
+    () => addon.mergeEntries(target, 0, 100, 6, [target], Uint32Array.of(0, 6, 0)),
+    () => addon.mergeEntries(target, 0, 100, 6, [null], cursors),
+    () => addon.mergeEntries(target, 0, 100, 6, entries, cursors),
+    () => addon.mergeEntries(target, 0, 100, 6, Array(9), cursors),
+    () => addon.buildFilter(filter, 0, entries, 2, 6, 101, 1),
+    () => addon.buildFilter(filter, 1, entries, 2, 6, 1, 1),
+    () => addon.probeFilter(filter, 0, entries, 597, 1),
+    () => addon.searchEntries(entries, 0, 101, 6, entries, 0),
+    () => probe([1, Uint32Array.of(2, 597)]),
+    () => probe([3, []]),
+    () => probe([5, Uint32Array.of(2, 0, 0)]),
+    () => probe([7, new Uint32Array(31)]),
+    () => probe([0, given], [3, detaching]),
+  ]) {
+    assert.throws(refused);
+  }
+  assert.equal(given.length, 0);
+}
+
 async function memory() {
   for (let round = 0; round < 20; round += 1) {
     for (const large of [false, true]) {
@@ -262,6 +321,7 @@ async function workerThatTouches() {
 const folder = mkdtempSync(join(tmpdir(), "pacioli-smoke-"));
 try {
   checksums();
+  sortedRuns();
   await memory();
   const fd = filesAndClocks(folder);
   await rings(fd);

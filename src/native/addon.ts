@@ -9,6 +9,7 @@ import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { layoutDifference } from "./layout.ts";
+import type { RunKernels } from "./sorted-runs/run-kernels.ts";
 
 export interface NativeRing {
   readonly id: number;
@@ -30,7 +31,7 @@ export interface NativeRingProbe {
 }
 
 /** Functions that return a number return a negative errno on failure, unless said otherwise. */
-export interface NativeAddon {
+export interface NativeAddon extends RunKernels {
   readonly layout: Readonly<Record<string, number>>;
 
   readonly checksumVariant: "aes-ni" | "armv8-aes" | "portable";

@@ -4,9 +4,12 @@
  * the loader refuses an addon that differs in any of them.
  */
 
-/** All but the version are bytes: sizes, and offsets inside the struct that begins the name. */
+/**
+ * Sizes, and offsets inside the struct that begins the name, are bytes. What ends in `Words` counts
+ * words of 32 bits, what ends in `Max` is a limit (`native/sorted_runs/`).
+ */
 export const nativeLayout = {
-  version: 6,
+  version: 7,
   pageSize: 4096,
 
   descriptorSize: 64,
@@ -50,6 +53,15 @@ export const nativeLayout = {
   flagDurable: 1,
   flagFixedFile: 2,
   flagWhole: 4,
+
+  entryWordsShort: 4,
+  entryWordsLong: 6,
+  mergeInputsMax: 8,
+  filterWords: 2304,
+  filterIdsMax: 2720,
+  probeRunsMax: 64,
+  probeScratchWords: 16,
+  candidateWords: 3,
 } as const;
 
 /** The first name whose value differs in `other`, or null when all agree. */
