@@ -1,12 +1,9 @@
 /** `pacioli format`: makes the data file of one replica. */
-import { existsSync } from "node:fs";
-import { dirname } from "node:path";
 import { clientsMaxLimit, replicasMax, standbysMax } from "../../core/limits.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../command-error.ts";
-import { formatDataFile } from "../format-file.ts";
+import { makeDataFile, replicaIndex } from "../new-data-file.ts";
 import { flag, integer, u128 } from "../options.ts";
-import { userPath } from "../paths.ts";
 import { memberText } from "../values.ts";
 
 export const formatCommand = defineCommand({
@@ -61,49 +58,13 @@ export const formatCommand = defineCommand({
       standby === undefined
         ? replicaIndex(values.replica, replicaCount)
         : standbyIndex(standby, values.replica, replicaCount);
-    const path = userPath(file!);
-    checkNewFile(path);
-    await formatDataFile({
-      path,
-      cluster: values.cluster,
-      replica,
-      replicaCount,
-      development: values.development,
-      clientsMax: values["clients-max"],
-    });
+    const path = await makeDataFile(file!, values, replica);
     terminal.out(
       `formatted '${path}': ${memberText(replica, replicaCount)}, cluster ${values.cluster}\n`,
     );
     return 0;
   },
 });
-
-/** @throws {CommandError} when there is something at the path already, or no folder for it. */
-export function checkNewFile(path: string): void {
-  if (existsSync(path)) {
-    throw new CommandError(`'${path}' exists and is not overwritten; give the name of a new file.`);
-  }
-  if (!existsSync(dirname(path))) {
-    throw new CommandError(`the folder '${dirname(path)}' does not exist; make it first.`);
-  }
-}
-
-/** @throws {CommandError} */
-export function replicaIndex(given: number | undefined, replicaCount: number): number {
-  if (given === undefined && replicaCount === 1) return 0;
-  const all = replicaCount === 1 ? "--replica=0" : `--replica=0 to ${replicaCount - 1}`;
-  if (given === undefined) {
-    throw new CommandError(
-      `which of the ${replicaCount} replicas is this file for? Make one file for each, with ${all}.`,
-    );
-  }
-  if (given >= replicaCount) {
-    throw new CommandError(
-      `--replica=${given} is outside a cluster of ${replicaCount}, whose indexes start at 0; give ${all}.`,
-    );
-  }
-  return given;
-}
 
 /** @throws {CommandError} */
 function standbyIndex(standby: number, replica: number | undefined, replicaCount: number): number {

@@ -1,10 +1,8 @@
 /** `pacioli recover`: makes a data file in the place of one that a cluster has lost. */
 import { clientsMaxLimit, replicasMax } from "../../core/limits.ts";
 import { defineCommand } from "../command.ts";
-import { formatDataFile } from "../format-file.ts";
+import { makeDataFile, replicaIndex } from "../new-data-file.ts";
 import { flag, integer, u128 } from "../options.ts";
-import { userPath } from "../paths.ts";
-import { checkNewFile, replicaIndex } from "./format.ts";
 
 export const recoverCommand = defineCommand({
   name: "recover",
@@ -47,17 +45,7 @@ export const recoverCommand = defineCommand({
   async run(values, [file], terminal) {
     const replicaCount = values["replica-count"];
     const replica = replicaIndex(values.replica, replicaCount);
-    const path = userPath(file!);
-    checkNewFile(path);
-    await formatDataFile({
-      path,
-      cluster: values.cluster,
-      replica,
-      replicaCount,
-      development: values.development,
-      clientsMax: values["clients-max"],
-      recovering: true,
-    });
+    const path = await makeDataFile(file!, values, replica, true);
     terminal.out(
       `made '${path}' for replica ${replica} of ${replicaCount}, cluster ${values.cluster}; start it, and it ` +
         "rebuilds itself from the others\n",
