@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from "vitest";
+import { Prng } from "../core/prng.ts";
 import type { IoBuffer } from "../io/io.ts";
 import { type Message, MessagePool, smallMessageSize } from "../io/message-pool.ts";
 import { frame, requestHeader } from "../wire/header.ts";
@@ -102,4 +103,46 @@ test("gives every message back", () => {
   drained();
   const all = Array.from({ length: keptSmallMax + 1 }, () => pool.get(256));
   expect(all).not.toContain(null);
+});
+
+/** The obvious way, which makes arrays. */
+class Model {
+  list: { client: number; number: number; large: boolean; tick: number }[] = [];
+
+  keep(client: number, number: number, large: boolean, tick: number): void {
+    this.list = this.list.filter((kept) => kept.client !== client);
+    const ofItsSize = this.list.filter((kept) => kept.large === large);
+    if (ofItsSize.length === (large ? keptLargeMax : keptSmallMax)) {
+      this.list = this.list.filter((kept) => kept !== ofItsSize[0]);
+    }
+    this.list.push({ client, number, large, tick });
+  }
+}
+
+test("agrees with a list that is made anew by every step", () => {
+  const random = new Prng(5);
+  const model = new Model();
+  for (let tick = 1; tick < 5000; tick += 1) {
+    const client = 1 + random.below(100);
+    const number = random.below(10);
+    if (random.chance(0.8)) {
+      const large = random.chance(0.1);
+      keep(client, number, large, tick);
+      model.keep(client, number, large, tick);
+    } else if (random.chance(0.9)) {
+      kept.forget(Uint32Array.of(client, 0, 0, 0), 0, number);
+      model.list = model.list.filter((kept) => kept.client !== client || kept.number > number);
+    } else {
+      kept.prune(tick - 200);
+      model.list = model.list.filter((kept) => kept.tick >= tick - 200);
+    }
+    const shown: number[] = [];
+    kept.show(1000, ({ words }) => {
+      shown.push(words[requestHeader.word.client]!);
+    });
+    expect(shown).toEqual(model.list.map(({ client }) => client));
+    expect(kept.length).toBe(shown.length);
+  }
+  expect(kept.length).toBeGreaterThan(keptSmallMax / 2);
+  expect(drained()).toEqual(model.list.map(({ client, number }) => [client, number]));
 });
