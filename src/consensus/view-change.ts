@@ -19,11 +19,12 @@ import type { Prng } from "../core/prng.ts";
 import { u64ReadNumber } from "../core/u128.ts";
 import type { Message } from "../io/message-pool.ts";
 import { frame } from "../wire/header.ts";
-import { getViewHeader, joinViewHeader, viewHeader } from "../wire/replica-headers.ts";
+import { getViewHeader, viewHeader } from "../wire/replica-headers.ts";
 import { JoinViewFields, ViewFields, viewBodyHeaderAt } from "../wire/replica-messages.ts";
 import { divergedText } from "./diverged.ts";
 import type { HeaderChain } from "./header-chain.ts";
-import { LogDecision, LogEnd, NewLog } from "./new-log.ts";
+import { LogEnds } from "./log-ends.ts";
+import { LogDecision, NewLog } from "./new-log.ts";
 import { OwnLog } from "./own-log.ts";
 import type { PeerPort } from "./peer-port.ts";
 import { type ReplicaState, Status } from "./replica-state.ts";
@@ -31,9 +32,6 @@ import { Timer } from "./timers.ts";
 import { ViewQuestions } from "./view-questions.ts";
 
 const headerWords = headerSize / 4;
-
-/** A log that was told of counts for so many ticks: 3 s, a dozen repetitions. */
-const endTicksMax = 300;
 
 export interface ViewChangeOptions {
   readonly state: ReplicaState;
@@ -71,10 +69,7 @@ export class ViewChange {
   private readonly state: ReplicaState;
   /** Bit r: replica r votes to leave the present view. */
   private exitVotes = 0;
-  private readonly ends: LogEnd[] = [];
-  /** When each was told. */
-  private readonly endTicks: Float64Array;
-  private ticks = 0;
+  private readonly ends: LogEnds;
   private readonly newLog = new NewLog();
   private logChosen = false;
   private readonly joinFields = new JoinViewFields();
@@ -95,11 +90,8 @@ export class ViewChange {
     this.options = options;
     this.state = options.state;
     this.ownLog = new OwnLog(options.state);
-    this.endTicks = new Float64Array(options.state.replicaCount);
+    this.ends = new LogEnds(options.state.replicaCount, options.state.replica);
     const { prng } = options;
-    for (let replica = 0; replica < this.state.replicaCount; replica += 1) {
-      this.ends.push(new LogEnd());
-    }
     this.questions = new ViewQuestions(options);
     this.exitTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
     this.joinTimer = new Timer({ ticks: 25, jitterPercent: 20 }, prng);
@@ -147,17 +139,7 @@ export class ViewChange {
   /** A peer has lost its file: its vote and its log are void. */
   forget(replica: number): void {
     this.exitVotes &= ~(1 << replica);
-    const end = this.ends[replica];
-    if (end !== undefined) end.known = false;
-  }
-
-  /** A log that is told of is told again while it is meant. */
-  private forgetOldEnds(): void {
-    for (let replica = 0; replica < this.ends.length; replica += 1) {
-      if (replica === this.state.replica || this.ticks - this.endTicks[replica]! <= endTicksMax)
-        continue;
-      this.ends[replica]!.known = false;
-    }
+    this.ends.forget(replica);
   }
 
   private countVotes(): void {
@@ -204,7 +186,7 @@ export class ViewChange {
     this.joinTimer.stop();
     this.questions.endHead();
     this.logChosen = false;
-    for (const end of this.ends) end.known = false;
+    this.ends.clear();
   }
 
   /** Makes view, log view and the log's end durable as they are, again if they move meanwhile. */
@@ -271,7 +253,7 @@ export class ViewChange {
     const { state } = this;
     // What this file's predecessor acknowledged is not known yet: it must not speak of the log.
     if (state.superblock.recovering) return;
-    const end = this.ends[state.replica]!;
+    const end = this.ends.list[state.replica]!;
     this.ownLog.describe(end);
     const fields = this.joinFields;
     fields.op = end.op;
@@ -288,8 +270,7 @@ export class ViewChange {
 
   onJoinView(message: Message): void {
     const { state } = this;
-    const { words } = message;
-    const view = words[frame.word.view]!;
+    const view = message.words[frame.word.view]!;
     const from = message.bytes[frame.at.replica]!;
     if (view < state.view || state.status === Status.recoveringHead || state.isStandby) return;
     if (view > state.view) this.enter(view);
@@ -298,19 +279,7 @@ export class ViewChange {
       this.sendView(from, null);
       return;
     }
-    const end = this.ends[from]!;
-    end.known = true;
-    end.logView = words[joinViewHeader.word.logView]!;
-    end.op = u64ReadNumber(words, joinViewHeader.word.op);
-    end.commitMin = u64ReadNumber(words, joinViewHeader.word.commitMin);
-    end.commitMax = u64ReadNumber(words, joinViewHeader.word.commitMax);
-    end.checkpointOp = u64ReadNumber(words, joinViewHeader.word.checkpointOp);
-    end.present = words[joinViewHeader.word.present]!;
-    end.nack = words[joinViewHeader.word.nack]!;
-    end.headerCount = words[frame.word.size]! / headerSize - 1;
-    end.headers.set(words.subarray(headerWords, headerWords * (1 + end.headerCount)));
-    if (end.logView >= view) end.known = false;
-    this.endTicks[from] = this.ticks;
+    this.ends.learn(message);
     this.tryChoose();
   }
 
@@ -318,11 +287,9 @@ export class ViewChange {
   private tryChoose(): void {
     const { state } = this;
     if (!state.isPrimary || this.logChosen || state.status !== Status.viewChange) return;
-    if (!this.ends[state.replica]!.known || !state.viewDurable) return;
-    let known = 0;
-    for (const end of this.ends) if (end.known) known += 1;
-    if (known < this.options.quorum()) return;
-    if (this.newLog.decide(this.ends, state.quorums.nack) !== LogDecision.decided) return;
+    if (!this.ends.list[state.replica]!.known || !state.viewDurable) return;
+    if (this.ends.known < this.options.quorum()) return;
+    if (this.newLog.decide(this.ends.list, state.quorums.nack) !== LogDecision.decided) return;
     if (this.newLog.op < state.commitMin) {
       const ends = `the cluster's log ends at op ${this.newLog.op}`;
       const executed = `but op ${state.commitMin} was executed here`;
@@ -509,8 +476,7 @@ export class ViewChange {
     if (this.exitTimer.tick()) this.vote();
     if (state.superblock.recovering) this.finishRecovery();
     if (this.forgetTimer.tick()) this.exitVotes &= 1 << state.replica;
-    this.ticks += 1;
-    this.forgetOldEnds();
+    this.ends.tick();
     if (state.status !== Status.viewChange) return;
     if (this.logChosen && this.progressTimer.tick()) this.tellProgress();
     if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();
