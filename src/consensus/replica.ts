@@ -40,6 +40,7 @@ import { Primary } from "./primary.ts";
 import type { ReplicaOptions } from "./replica-options.ts";
 import { ReplicaState, Status } from "./replica-state.ts";
 import { StateSync } from "./state-sync.ts";
+import { TakingOver } from "./taking-over.ts";
 import { ViewChange } from "./view-change.ts";
 
 export { Status } from "./replica-state.ts";
@@ -67,8 +68,7 @@ export class Replica extends ReplicaState {
   private readonly stateSync: StateSync;
   private readonly clock: ClusterClock;
   private readonly following: Following;
-  /** The new primary's log is durable: it begins when that is repaired and executed. */
-  private taking = false;
+  private readonly takingOver: TakingOver;
   private onReplayed: (() => void) | null = null;
   /** In a cluster of several: brings and serves blocks and kept replies. */
   private blocks: BlockRepair | null = null;
@@ -125,7 +125,7 @@ export class Replica extends ReplicaState {
       peers,
       prng,
       onLeave: () => this.leaveView(),
-      onLogChosen: () => this.takeLog(),
+      onLogChosen: () => this.takingOver.start(),
       onBackupNormal: () => this.followLog(),
       syncTo: (view) => this.stateSync.begin(view),
       quorum: () => this.watch.viewChangeQuorum,
@@ -199,6 +199,15 @@ export class Replica extends ReplicaState {
       viewChange: this.viewChange,
       execution: this.execution,
       onFatal,
+    });
+    this.takingOver = new TakingOver({
+      state: this,
+      chain,
+      execution: this.execution,
+      repair: this.repair,
+      primary: this.primary,
+      viewChange: this.viewChange,
+      requests: this.requests,
     });
   }
 
@@ -402,7 +411,7 @@ export class Replica extends ReplicaState {
       this.backup.acknowledge(u64ReadNumber(prepare.words, prepareHeader.word.op));
     }
     this.execution.drain();
-    this.continueTaking();
+    this.takingOver.run();
   }
 
   private onExecuted(prepare: Message): void {
@@ -419,37 +428,7 @@ export class Replica extends ReplicaState {
     this.primary.leave();
     this.repair.forget();
     this.following.stop();
-    this.taking = false;
-  }
-
-  /** A new primary whose log is durable. */
-  private takeLog(): void {
-    this.taking = true;
-    this.execution.drain();
-    this.continueTaking();
-  }
-
-  private readonly continueTaking = (): void => {
-    if (!this.taking || this.status !== Status.viewChange) return;
-    if (!this.tookLog()) {
-      this.repair.run();
-      return;
-    }
-    if (!this.primary.load(this.continueTaking)) return;
-    this.taking = false;
-    this.viewChange.beginAsPrimary();
-    this.primary.begin();
-    this.requests.onPrimary();
-    this.primary.pulseIfDue();
-  };
-
-  /** All that is committed is executed, and all the rest is durable here. */
-  private tookLog(): boolean {
-    if (this.commitMin < this.commitMax || !this.execution.idle) return false;
-    for (let op = this.commitMin + 1; op <= this.op; op += 1) {
-      if (!this.chain.trusts(op) || !this.journal.hasPrepare(op)) return false;
-    }
-    return true;
+    this.takingOver.stop();
   }
 
   /** A backup that has its primary's log. */
@@ -513,6 +492,6 @@ export class Replica extends ReplicaState {
     this.repair.tick();
     this.stateSync.tick();
     this.following.tick();
-    this.continueTaking();
+    this.takingOver.run();
   }
 }
