@@ -23,6 +23,7 @@ import {
 import { Command, frame } from "../../src/wire/header.ts";
 import { Atlas } from "./atlas.ts";
 import type { Canary } from "./canaries/canary.ts";
+import { AcknowledgedOps } from "./checkers/acknowledged.ts";
 import { PromisedViews } from "./checkers/promised-views.ts";
 import { ViewLogs } from "./checkers/view-logs.ts";
 import { ClientStreams } from "./client-stream.ts";
@@ -119,6 +120,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   private readonly delivered = new Float64Array(256);
   /** Of what replicas tell each other. */
   private readonly promisedViews = new PromisedViews((reason) => this.fail(reason));
+  private readonly acknowledged = new AcknowledgedOps((reason) => this.fail(reason));
   private readonly viewLogs = new ViewLogs((reason) => this.fail(reason));
   private readonly counts: Counts = {};
   private viewMax = 0;
@@ -441,6 +443,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     place.forgetFile();
     this.atlas.lose(place.index);
     this.promisedViews.diskLost(place.index);
+    this.acknowledged.diskLost(place.index);
     this.lostAt[place.index] = this.committedMax;
   }
 
@@ -570,6 +573,7 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
   /** A replica has heard this from another one. */
   private heard(bytes: Uint8Array, words: Uint32Array): void {
     this.promisedViews.told(bytes, words);
+    this.acknowledged.told(bytes, words);
     this.viewLogs.told(bytes, words);
   }
 

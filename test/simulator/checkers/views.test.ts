@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { u64WriteNumber } from "../../../src/core/u128.ts";
 import { Command, frame, prepareHeader } from "../../../src/wire/header.ts";
 import { joinViewHeader, prepareOkHeader, viewHeader } from "../../../src/wire/replica-headers.ts";
+import { AcknowledgedOps } from "./acknowledged.ts";
 import { PromisedViews } from "./promised-views.ts";
 import { ViewLogs } from "./view-logs.ts";
 
@@ -157,4 +158,29 @@ test("ops of older views end where a view began, and those of newer views are no
 test("blanks are no prepares", () => {
   const blank = { op: 12, view: 0, checksum: 0 };
   told(viewOf(1, 4, began), joinView(2, 5, 4, 9, [blank]));
+});
+
+// ── Acknowledged ops ───────────────────────────────────────────────────────────────────────────
+
+test("what was acknowledged in a view is not denied while its log is held", () => {
+  const logWith = (logView: number, op: number, nack: number) => {
+    const made = joinView(2, 9, logView);
+    u64WriteNumber(made.words, joinViewHeader.word.op, op);
+    made.words[joinViewHeader.word.nack] = nack;
+    return made;
+  };
+  const tell = (told: ReturnType<typeof logWith>, lost = false) => {
+    const acknowledged = new AcknowledgedOps(fail);
+    const { bytes, words } = prepareOk(2, 4, 12, 12);
+    acknowledged.told(bytes, words);
+    if (lost) acknowledged.diskLost(2);
+    acknowledged.told(told.bytes, told.words);
+  };
+  tell(logWith(4, 12, 0));
+  tell(logWith(4, 13, 1));
+  expect(() => tell(logWith(4, 13, 2))).toThrow("denies op 12");
+  expect(() => tell(logWith(4, 11, 0))).toThrow("ends at op 11");
+  // Another primary has cut it off, or the disk is gone.
+  tell(logWith(5, 13, 2));
+  tell(logWith(4, 11, 0), true);
 });
