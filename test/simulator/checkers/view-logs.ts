@@ -84,12 +84,10 @@ export class ViewLogs {
   private hasHeader(replica: number, logView: number, words: Uint32Array, at: number): void {
     const op = u64ReadNumber(words, at + prepareHeader.word.op);
     const view = words[at + frame.word.view]!;
-    const begins = this.begins[logView];
-    if (view > logView || (begins !== undefined && view < logView && op > begins)) {
-      this.fail(
-        `replica ${replica} has op ${op} of view ${view} in the log of view ${logView}, ` +
-          `which began after op ${begins ?? "unknown"}`,
-      );
+    const begins = this.begins[logView] ?? Number.POSITIVE_INFINITY;
+    if (view > logView || (view < logView && op > begins)) {
+      const what = `replica ${replica} has op ${op} of view ${view} in the log of view ${logView}`;
+      this.fail(view > logView ? what : `${what}, which began after op ${begins}`);
     }
     this.holds(replica, logView, op, words, at + frame.word.checksum);
   }
