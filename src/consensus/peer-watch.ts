@@ -35,7 +35,8 @@ export interface PeerWatchOptions {
   readonly onVoteless: (replica: number) => void;
   /** Checksum of the root prepare: everything that replicas must have been formatted with alike. */
   readonly formatId: Uint32Array;
-  readonly log: (text: string) => void;
+  /** Of what an operator should look into. */
+  readonly warn: (text: string) => void;
   readonly onFatal: (text: string) => void;
 }
 
@@ -116,7 +117,7 @@ export class PeerWatch {
       return false;
     }
     const what = `checkpoint ${superblock.checkpointOp} is another one here than at replica ${from}`;
-    if (divergedAt[from] === -1) this.options.log(`${what}: it is ignored`);
+    if (divergedAt[from] === -1) this.options.warn(`${what}: it is ignored`);
     divergedAt[from] = op;
     let differing = 0;
     for (let replica = 0; replica < replicaCount; replica += 1) {
@@ -144,7 +145,7 @@ export class PeerWatch {
           ? "with other options than this one"
           : `for a cluster of ${count} replicas, this one for ${this.state.replicaCount}`;
       // Who is wrong cannot be told from here: either may have the books, so none may be said to go.
-      this.options.log(
+      this.options.warn(
         `replica ${from} was formatted ${what}: it is ignored; 'pacioli inspect' of both files shows whose is wrong`,
       );
     }

@@ -26,6 +26,8 @@ export interface ReplicaOptions extends ReplicaIdentity {
   /** Checksum of the root prepare. */
   readonly formatId: Uint32Array;
   readonly log: (text: string) => void;
+  /** Of what an operator should look into. */
+  readonly warn: (text: string) => void;
   /** For the jitter of timeouts and the choice of peers. */
   readonly seed: number;
   /** Requests that may wait, in prepares. */

@@ -181,7 +181,7 @@ export class Replica extends ReplicaState {
       time: options.time,
       onVoteless: (replica) => this.viewChange.forget(replica),
       formatId: options.formatId,
-      log: options.log,
+      warn: options.warn,
       onFatal,
     });
     this.stateSync = new StateSync({

@@ -216,6 +216,7 @@ export class ViewChange {
     this.state.status = Status.normal;
     this.statusTimer.stop();
     this.joinTimer.stop();
+    this.tellPrimary();
     this.options.onBackupNormal();
   }
 
@@ -244,7 +245,14 @@ export class ViewChange {
     this.state.status = Status.normal;
     this.statusTimer.stop();
     this.joinTimer.stop();
+    this.tellPrimary();
     this.sendView(-1, null);
+  }
+
+  private tellPrimary(): void {
+    const { state } = this;
+    const { view } = state;
+    this.options.log(`replica ${state.primaryOf(view)} is the primary now (view ${view})`);
   }
 
   // ── The exchange of logs ─────────────────────────────────────────────────────────────────────

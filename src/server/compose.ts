@@ -196,6 +196,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     checkpointInterval: format.checkpointInterval,
     formatId: formatIdOf(format),
     log: options.log,
+    warn: options.warn ?? options.log,
     seed,
     quiesce: (onQuiet) => {
       quiesceAll([storage, checkpointer, replies, journal, superblock], onQuiet);

@@ -47,7 +47,7 @@ class Watched {
       time,
       formatId,
       onVoteless: (replica) => this.voteless.push(replica),
-      log: (text) => this.said.push(text),
+      warn: (text) => this.said.push(text),
       onFatal: (text) => this.fatal.push(text),
     });
   }

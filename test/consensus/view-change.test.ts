@@ -310,3 +310,17 @@ describe("a standby", () => {
     expect(standby.commands()).toEqual([]);
   });
 });
+
+test("who leads is told once in each view, when it begins", () => {
+  const replica = new OneReplica();
+  replica.log.extend(6, 0);
+  replica.follow(6, 4);
+  const told = () => replica.said.filter((text) => text.includes("is the primary"));
+  expect(told()).toEqual([]);
+  replica.viewChange.onView(replica.viewMessage(replica.log.fork(6), 2, 0));
+  expect(told()).toEqual([]);
+  replica.settle();
+  replica.viewChange.onView(replica.viewMessage(replica.log.fork(6), 2, 0));
+  replica.settle();
+  expect(told()).toEqual(["replica 2 is the primary now (view 2)"]);
+});
