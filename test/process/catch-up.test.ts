@@ -54,7 +54,7 @@ class Load {
 test.each([
   // Checkpoints may follow each other faster than it can fetch them, until it is needed and they wait for it.
   ["when it is needed, under all the load that there can be", 0, 0],
-  ["under a steady load", 27, opsStayed],
+  ["under a steady load", 40, opsStayed],
 ])(
   "a replica that was away for longer than the journals reach follows again, %s",
   async (_, everyMs, stayed) => {
