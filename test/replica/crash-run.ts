@@ -20,6 +20,12 @@ const roundsMax = 4000;
 /** A client that seldom asks for anything new: its reply is old, and only the replies zone has it. */
 const idleClient = 5;
 
+/**
+ * Steps of the I/O from one tick of the journal to the next, one for each life: from a disk that is idle
+ * most of the time to one that does a sector's worth of requests and a checkpoint meanwhile.
+ */
+const tickPaces: readonly number[] = [3, 12, 60, 400];
+
 /** One replica lives at a time. */
 const reused = new ReusedMemory();
 
@@ -46,6 +52,8 @@ export interface CrashRunOptions {
   readonly garbage?: boolean;
   /** Rounds of requests in the last life, which no crash ends. Default 0. */
   readonly roundsLast?: number;
+  /** See `HostOptions`. Default: yes, as the server of a cluster of one. */
+  readonly journalTicks?: boolean;
   readonly wrap?: (io: MemoryFileIo) => WrappedIo;
   /** Changes a replica before it is opened. */
   readonly onComposed?: (parts: ReplicaParts) => void;
@@ -124,8 +132,10 @@ export class CrashRun {
   }
 
   private prepareStart(io: SteppedIo): Harness {
-    const { onComposed } = this.options;
-    const common = { grouping: this.random.chance(0.7), reused };
+    const { onComposed, journalTicks = true } = this.options;
+    const grouping = this.random.chance(0.7);
+    const stepsPerTick = tickPaces[this.random.below(tickPaces.length)]!;
+    const common = { grouping, reused, journalTicks, stepsPerTick };
     const options = onComposed === undefined ? common : { ...common, onComposed };
     return new Harness(io, this.judge.log, this.time, options);
   }

@@ -79,6 +79,11 @@ export interface Reply {
 export interface HostOptions {
   readonly grouping?: boolean;
   readonly memory?: MemoryOptions;
+  /**
+   * The journal works as the server's does in a cluster of one: headers wait for ticks, which the owner
+   * gives. Default: yes. Otherwise as in a larger cluster: they follow their prepares at once.
+   */
+  readonly journalTicks?: boolean;
   /** Where the replica's memory comes from: all that earlier replicas had of it is taken back. */
   readonly reused?: ReusedMemory;
   /** Called with the parts before they are opened; a test may replace some of their methods. */
@@ -158,6 +163,7 @@ export class ReplicaHost {
       createBus: () => bus,
       memory: this.options.memory ?? tinyMemory,
       grouping: this.options.grouping ?? true,
+      journalTicks: this.options.journalTicks ?? true,
       allocateWords: (count) => this.allocateWords(count),
       extend: null,
       gridBlocksMax: Math.floor((memoryFileSize - gridAt) / (64 * 1024)),
@@ -228,14 +234,44 @@ export type SteppedIo = FileIo & {
 const queryReply = new Uint32Array((1024 * 1024) / 4);
 const queryReplyBytes = new Uint8Array(queryReply.buffer);
 
+export interface HarnessOptions extends HostOptions {
+  /** The journal's ticks come between events: one after so many steps of the I/O. Default 20. */
+  readonly stepsPerTick?: number;
+}
+
 export class Harness extends ReplicaHost {
+  private readonly stepsPerTick: number;
+  private stepsToTick: number;
+
   constructor(
     private readonly stepped: SteppedIo,
     log: Log,
     time: Time,
-    options: HostOptions = {},
+    options: HarnessOptions = {},
   ) {
     super(stepped, 0, log, time, options);
+    this.stepsPerTick = options.stepsPerTick ?? 20;
+    this.stepsToTick = this.stepsPerTick;
+  }
+
+  /** One step of the I/O, and sometimes a tick. As in the server, none before it is open. */
+  private step(): boolean {
+    this.stepsToTick -= 1;
+    if (this.stepsToTick <= 0 && this.opened) {
+      this.stepsToTick = this.stepsPerTick;
+      this.parts.journal.tick();
+    }
+    return this.stepped.step();
+  }
+
+  /** Two ticks in which nothing else happens: what waited for them has landed. */
+  idle(): void {
+    for (let tick = 0; tick < 2; tick += 1) {
+      this.parts.journal.tick();
+      while (this.fatal === null && this.stepped.step()) {
+        // Until nothing is in flight.
+      }
+    }
   }
 
   /** Opens the file and replays the log; false: `error` or `fatal` says why not. */
@@ -251,15 +287,15 @@ export class Harness extends ReplicaHost {
   settle(): void {
     for (;;) {
       this.replica.turn();
-      if (this.fatal !== null || !this.stepped.step()) return;
+      if (this.fatal !== null || !this.step()) return;
     }
   }
 
   /** At most so many I/O completions, with turns between them. */
   pump(steps: number): void {
-    for (let step = 0; step < steps; step += 1) {
+    for (let count = 0; count < steps; count += 1) {
       this.replica.turn();
-      if (this.fatal !== null || !this.stepped.step()) return;
+      if (this.fatal !== null || !this.step()) return;
     }
   }
 

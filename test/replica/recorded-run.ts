@@ -150,6 +150,8 @@ class Recording {
       }
       this.time.now += BigInt(this.random.below(40_000_000));
       replica.tick();
+      // Turns are much shorter than the server's ticks.
+      if (this.random.chance(0.1)) this.host.parts.journal.tick();
       replica.turn();
     } catch (error) {
       this.onTurn = () => {};
