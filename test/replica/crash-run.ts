@@ -54,6 +54,8 @@ export interface CrashRunOptions {
   readonly roundsLast?: number;
   /** See `HostOptions`. Default: yes, as the server of a cluster of one. */
   readonly journalTicks?: boolean;
+  /** See `HarnessOptions`. Default: each life has its own. */
+  readonly stepsPerTick?: number;
   readonly wrap?: (io: MemoryFileIo) => WrappedIo;
   /** Changes a replica before it is opened. */
   readonly onComposed?: (parts: ReplicaParts) => void;
@@ -134,7 +136,8 @@ export class CrashRun {
   private prepareStart(io: SteppedIo): Harness {
     const { onComposed, journalTicks = true } = this.options;
     const grouping = this.random.chance(0.7);
-    const stepsPerTick = tickPaces[this.random.below(tickPaces.length)]!;
+    const pace = tickPaces[(this.options.seed + this.crashes) % tickPaces.length]!;
+    const stepsPerTick = this.options.stepsPerTick ?? pace;
     const common = { grouping, reused, journalTicks, stepsPerTick };
     const options = onComposed === undefined ? common : { ...common, onComposed };
     return new Harness(io, this.judge.log, this.time, options);

@@ -10,7 +10,10 @@ import { notLastCopy, type Purpose, type Treatment, type Weakness } from "./weak
 import * as change from "./weakened-replica.ts";
 
 /** How the replica lives: what brings it to a point often. */
-export type Load = Pick<CrashRunOptions, "kills" | "short" | "shortWrites" | "quiet" | "eventsMax">;
+export type Load = Pick<
+  CrashRunOptions,
+  "kills" | "short" | "shortWrites" | "quiet" | "eventsMax" | "journalTicks" | "stepsPerTick"
+>;
 
 export interface Point {
   readonly where: string;
@@ -39,8 +42,8 @@ function weak(purpose: Purpose, treatment: Treatment, only?: Weakness["only"]): 
 const short: Load = { short: 0.8 };
 /** Half of the crashes kill the process and leave the disk its cache. */
 const kills: Load = { kills: 0.5, short: 0.6 };
-/** Nearly all lives end while the replica makes its file whole. */
-const repairs: Load = { short: 0.9, shortWrites: 8 };
+/** Nearly all lives end while the replica makes its file whole, and headers land soon. */
+const repairs: Load = { short: 0.9, shortWrites: 8, stepsPerTick: 1 };
 /** A disk that takes its time for the superblock, and clients that do not wait for it. */
 const slowSuperblock: readonly Weakness[] = [weak("superblock: checkpoint", "slow")];
 const hasty: Load = { short: 0.2, quiet: 0.05 };
@@ -87,6 +90,13 @@ const journal: readonly Point[] = [
     holds: "a prepare's redundant header is written after it",
     instead: "beside it",
     replica: change.headerBesidePrepare,
+    seeds: 12,
+  },
+  {
+    where: "wal/journal.ts",
+    holds: "a header joins the image of its sector when its prepare is durable",
+    instead: "when it is submitted",
+    replica: change.headerPutEarly,
     seeds: 12,
   },
   {
@@ -447,6 +457,37 @@ export const headerPoints: readonly Point[] = [
   },
 ];
 
+/**
+ * Trials that leave the replica alone for two ticks, cut the power, and flip a bit of the newest
+ * prepare.
+ */
+export const idlePoints: readonly Point[] = [
+  {
+    where: "wal/header-ring.ts",
+    holds: "a header waits for two ticks at most",
+    instead: "until its sector is full",
+    replica: change.ticksNotHeard,
+    seeds: 24,
+  },
+  {
+    where: "wal/header-ring.ts",
+    holds: "the wait ends two ticks after a sector's first header",
+    instead: "after its latest",
+    replica: change.waitBeginsAnew,
+    seeds: 12,
+    redundant:
+      "each header that begins the wait anew is of a prepare that vouches for those before",
+  },
+  {
+    where: "wal/header-ring.ts",
+    holds: "the last header of a sector ends the wait",
+    instead: "it waits like the others",
+    replica: change.lastHeaderWaits,
+    seeds: 12,
+    redundant: "the second tick ends it all the same",
+  },
+];
+
 /** Trials that stop the replica, cut the power, and flip a bit of the newest prepare. */
 export const stopPoints: readonly Point[] = [
   {
@@ -454,6 +495,38 @@ export const stopPoints: readonly Point[] = [
     holds: "a clean stop waits for all headers",
     instead: "for none",
     replica: change.stopNotAwaited,
+    seeds: 24,
+  },
+  {
+    where: "wal/journal.ts",
+    holds: "a clean stop ends the wait of headers",
+    instead: "they wait on",
+    replica: change.stopEndsNoWait,
+    seeds: 24,
+  },
+  {
+    where: "wal/journal.ts",
+    holds: "headers of prepares that land during a clean stop do not wait",
+    instead: "they wait",
+    replica: change.waitDuringStop,
+    seeds: 24,
+  },
+  {
+    where: "wal/header-ring.ts",
+    holds: "a header that waits is not taken for written",
+    instead: "it is",
+    replica: change.waitingTakenForWritten,
+    seeds: 12,
+    redundant: "a clean stop lets none wait",
+  },
+  {
+    where: "both",
+    holds: "a clean stop ends the wait, and a header that waits is not taken for written",
+    instead: "they wait on, and it is",
+    replica: (parts) => {
+      change.stopEndsNoWait(parts);
+      change.waitingTakenForWritten(parts);
+    },
     seeds: 24,
   },
   {

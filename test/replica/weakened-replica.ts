@@ -25,6 +25,59 @@ export function headerSectorsOverlap({ journal }: ReplicaParts): void {
   Object.defineProperty(journal["headerRing"], "sectorWriting", { value: new Uint8Array(0) });
 }
 
+/** A header joins the image of its sector when its prepare is durable: at its submission instead. */
+export function headerPutEarly({ journal }: ReplicaParts): void {
+  const writePrepare = journal.writePrepare.bind(journal);
+  journal.writePrepare = (buffer, onDurable) => {
+    writePrepare(buffer, onDurable);
+    journal["headerRing"].put(headerOp(buffer.words, 0) % journal.slotCount, buffer.words, 0);
+  };
+}
+
+/** Headers wait for two ticks at most: for as long as it takes to fill their sector instead. */
+export function ticksNotHeard({ journal }: ReplicaParts): void {
+  journal.tick = () => {};
+}
+
+/** The second tick after a sector's first header counts: after its latest one instead. */
+export function waitBeginsAnew({ journal }: ReplicaParts): void {
+  const ring = journal["headerRing"];
+  const land = ring.land.bind(ring);
+  ring.land = (slot, now) => {
+    land(slot, now);
+    const sector = Math.floor(slot / headersPerSector);
+    const waiting = ring["sectorWaiting"];
+    if (waiting[sector] !== 0) waiting[sector] = 1;
+  };
+}
+
+/** The last header of a sector waits for nobody: for the tick like the others instead. */
+export function lastHeaderWaits({ journal }: ReplicaParts): void {
+  const ring = journal["headerRing"];
+  const land = ring.land.bind(ring);
+  ring.land = (slot, now) => land(slot - (slot % headersPerSector), now);
+}
+
+/** A stop ends the wait of headers: they wait on instead. */
+export function stopEndsNoWait({ journal }: ReplicaParts): void {
+  journal["headerRing"].landAll = () => {};
+}
+
+/** Headers of prepares that land during a stop do not wait: they do instead. */
+export function waitDuringStop({ journal }: ReplicaParts): void {
+  const ring = journal["headerRing"];
+  const land = ring.land.bind(ring);
+  ring.land = (slot) => land(slot, false);
+}
+
+/** A header that waits is on its way: taken for written instead. */
+export function waitingTakenForWritten({ journal }: ReplicaParts): void {
+  const ring = journal["headerRing"];
+  Object.defineProperty(ring, "busy", {
+    get: () => ring["sectorQueue"].length > 0 || ring["freeWrites"].length < 2,
+  });
+}
+
 /** Ops commit in order: one that is durable commits all before it instead. */
 export function commitOutOfOrder({ replica }: ReplicaParts): void {
   const { primary } = replica;

@@ -11,7 +11,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
 import { headerSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
-import { DataFileLayout } from "../../src/wal/data-file.ts";
+import { DataFileLayout, headersPerSector } from "../../src/wal/data-file.ts";
 import { headerMessageSize, headerOp, headerWords, isReserved } from "../../src/wal/headers.ts";
 import { Crash, type MemoryFileIo } from "../wal/memory-file-io.ts";
 import { CrashRun } from "./crash-run.ts";
@@ -24,6 +24,7 @@ import {
   crashPoints,
   formatPoints,
   headerPoints,
+  idlePoints,
   type Point,
   stopPoints,
 } from "./weakened-points.ts";
@@ -111,12 +112,14 @@ function rot(left: MemoryFileIo, op: number, size: number, random: Prng): void {
 /** The newest op whose header the journal took for landed, or 0. */
 function newestLanded({ journal }: ReplicaParts): number {
   const headers = journal["headerRing"];
-  const writing = headers["freeWrites"].length < 2 || headers["sectorQueue"].length > 0;
-  if (writing) return 0;
   let newest = 0;
   const ring = headers["ring"];
   for (let slot = 0; slot < journal.slotCount; slot += 1) {
     if (isReserved(ring.bytes, slot * headerSize)) continue;
+    const sector = Math.floor(slot / headersPerSector);
+    // A crash may tear the sector that is being written.
+    if (headers["sectorQueued"][sector] === 1 || headers["sectorWriting"][sector] === 1) continue;
+    if (headers["sectorWaiting"][sector] !== 0) continue;
     newest = Math.max(newest, headerOp(ring.words, slot * headerWords));
   }
   return newest;
@@ -131,6 +134,7 @@ function attemptRot(point: Point, seed: number): Outcome {
     crashes: crashesPerSeed,
     wrap,
     onComposed,
+    ...point.load,
     onCrash: (left) => {
       const { parts } = weakener.io;
       if (parts === null) return;
@@ -145,8 +149,10 @@ function attemptRot(point: Point, seed: number): Outcome {
   return { said, crashes: run.crashes, treated: weakener.treated };
 }
 
-/** A clean stop while a prepare is on its way, then a power cut, then rot of what had arrived. */
-function attemptStop(point: Point, seed: number): Outcome {
+type End = (harness: Harness, random: Prng) => void;
+
+/** A request comes, and the life ends; then a power cut, then rot of the newest prepare. */
+function attemptEnd(point: Point, seed: number, end: End): Outcome {
   const random = new Prng(seed);
   const weakener = new Weakener(point, seed);
   const { wrap, onComposed } = weakener;
@@ -154,8 +160,8 @@ function attemptStop(point: Point, seed: number): Outcome {
   const said = verdict(() => {
     const harness = run.run();
     harness.deliver(new TestClient(6).register());
-    harness.pump(random.below(4));
-    harness.stop();
+    harness.replica.turn();
+    end(harness, random);
     weakener.io.beforeCrash();
     const { journal, replica, superblock } = harness.parts;
     const { op } = replica;
@@ -164,6 +170,22 @@ function attemptStop(point: Point, seed: number): Outcome {
     rot(left, op, headerMessageSize(journal.headers, journal.headerAt(op)), random);
   });
   return { said, crashes: 1, treated: weakener.treated };
+}
+
+/** A clean stop while a prepare is on its way. */
+function attemptStop(point: Point, seed: number): Outcome {
+  return attemptEnd(point, seed, (harness, random) => {
+    harness.pump(random.below(4));
+    if (!harness.tryStop()) throw new JudgementError("a clean stop hangs");
+  });
+}
+
+/** No more than two ticks. */
+function attemptIdle(point: Point, seed: number): Outcome {
+  return attemptEnd(point, seed, (harness) => {
+    harness.settle();
+    harness.idle();
+  });
 }
 
 // ── Formatting the file of an earlier replica, of the same cluster ──────────────────────────────
@@ -287,6 +309,12 @@ function testPoints(name: string, points: readonly Point[], attempt: Attempt): v
 
 testPoints("a point taken away from a replica", crashPoints, attemptCrashes);
 testPoints("a header that landed is proof that its prepare was whole", headerPoints, attemptRot);
+testPoints(
+  "and so is one that follows its prepare at once, as in larger clusters",
+  headerPoints.map((point) => ({ ...point, load: { ...point.load, journalTicks: false } })),
+  attemptRot,
+);
+testPoints("a header has landed after two ticks", idlePoints, attemptIdle);
 testPoints("a header has landed after a clean stop", stopPoints, attemptStop);
 testPoints("formatting leaves nothing of the file that was there", formatPoints, attemptFormat);
 
@@ -296,6 +324,7 @@ test("the documentation lists every point", () => {
   for (const { holds, instead } of [
     ...crashPoints,
     ...headerPoints,
+    ...idlePoints,
     ...stopPoints,
     ...formatPoints,
   ]) {
