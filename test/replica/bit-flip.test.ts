@@ -15,7 +15,7 @@ import { blockName } from "../../src/storage/format.ts";
 import { IntegrityCheck } from "../../src/storage/integrity-check.ts";
 import { Scrubber } from "../../src/storage/scrubber.ts";
 import { DataFileLayout } from "../../src/wal/data-file.ts";
-import { type FileReader, inspectSuperblock, verifyDataFile } from "../../src/wal/inspect.ts";
+import { inspectSuperblock, verifyDataFile } from "../../src/wal/inspect.ts";
 import type { MemoryFileIo } from "../wal/memory-file-io.ts";
 import { CrashRun } from "./crash-run.ts";
 import {
@@ -25,6 +25,7 @@ import {
   type Fate,
   mapFile,
   type Region,
+  readerOf,
 } from "./file-map.ts";
 import { Harness, TestTime, tinyFormat } from "./harness.ts";
 import { JudgementError } from "./judge.ts";
@@ -131,17 +132,6 @@ class Specimen {
     }
     return harness.fatal === null;
   }
-}
-
-function readerOf(disk: MemoryFileIo): FileReader {
-  return {
-    read: (target, length, fileAt) => {
-      for (let done = 0; done < length; done += sectorSize) {
-        target.set(disk["sector"]((fileAt + done) / sectorSize), done);
-      }
-      return true;
-    },
-  };
 }
 
 /** What `inspect integrity` says of the file: the names of all damaged places. */

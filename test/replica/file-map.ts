@@ -35,6 +35,7 @@ import {
   superblockCopySpacing,
 } from "../../src/wal/data-file.ts";
 import { headerMessageSize, headerOp, isReserved } from "../../src/wal/headers.ts";
+import type { FileReader } from "../../src/wal/inspect.ts";
 import { checkpointLayout, superblockLayout } from "../../src/wal/superblock-layout.ts";
 import { frame, prepareHeader, replyHeader } from "../../src/wire/header.ts";
 import type { MemoryFileIo } from "../wal/memory-file-io.ts";
@@ -86,6 +87,18 @@ export function mapFile(
   blocks: readonly BlockRequest[],
 ): readonly Region[] {
   return new FileMap(image, parts, blocks).regions;
+}
+
+/** A disk at rest, as `inspect` reads a file. */
+export function readerOf(disk: MemoryFileIo): FileReader {
+  return {
+    read: (target, length, fileAt) => {
+      for (let done = 0; done < length; done += sectorSize) {
+        target.set(disk["sector"]((fileAt + done) / sectorSize), done);
+      }
+      return true;
+    },
+  };
 }
 
 /** Every block that a checkpoint refers to. */
