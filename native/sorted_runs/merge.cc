@@ -1,7 +1,7 @@
-// A tournament: the heads of the inputs are the leaves of a tree in which each node holds the
-// smaller one of its two children. The root is the next entry, and only the path above the input
-// that it came from is played again. Which child wins is not to be predicted, so the comparison is
-// arithmetic, without branches. An input at its end plays on as an entry larger than all.
+// A tournament: the heads of the inputs meet in a tree, and each node keeps the loser of its match.
+// When an input moves on, its next head meets the losers on its way up again, and whoever is left
+// is the next entry. Who wins is not to be predicted, so a match is arithmetic, without branches.
+// An input at its end plays on as an entry larger than all.
 #include "merge.h"
 
 #include "../check.h"
@@ -17,41 +17,37 @@ struct Head {
 };
 
 template <unsigned words>
-inline bool head_less(const Head<words>& a, const Head<words>& b) {
-  bool smaller = false;
-  for (unsigned index = 0; index < words / 2; index += 1) {
-    smaller = (a.parts[index] < b.parts[index]) | ((a.parts[index] == b.parts[index]) & smaller);
-  }
-  return (a.ended < b.ended) | ((a.ended == b.ended) & smaller);
-}
-
-template <unsigned words>
 class Tournament {
  public:
   Tournament(MergeInput* inputs, unsigned count)
       : inputs_(inputs), leaves_(std::bit_ceil(count)) {
-    for (unsigned leaf = 0; leaf < leaves_; leaf += 1) {
-      nodes_[leaves_ + leaf] = leaf;
-      if (leaf < count) {
-        load(leaf);
+    for (unsigned index = 0; index < leaves_; index += 1) {
+      if (index < count) {
+        load(index);
       } else {
-        heads_[leaf] = {{}, 1};
+        heads_[index].ended = 1;
       }
     }
-    for (unsigned node = leaves_; node-- > 1;) play(node);
+    winner_ = play(1);
   }
 
   size_t merge(Entry<words>* target, size_t room) {
     size_t written = 0;
     while (written < room && !starved_) {
-      const unsigned winner = nodes_[1];
+      uint32_t winner = winner_;
       if (heads_[winner].ended != 0) break;
       MergeInput& input = inputs_[winner];
       std::memcpy(target + written, input.at, sizeof(Entry<words>));
       written += 1;
       input.at += words;
       load(winner);
-      for (unsigned node = (leaves_ + winner) / 2; node > 0; node /= 2) play(node);
+      for (unsigned node = (leaves_ + winner) / 2; node > 0; node /= 2) {
+        const uint32_t loser = losers_[node];
+        const uint32_t change = (loser ^ winner) & -static_cast<uint32_t>(before(loser, winner));
+        losers_[node] = loser ^ change;
+        winner ^= change;
+      }
+      winner_ = winner;
     }
     return written;
   }
@@ -67,21 +63,37 @@ class Tournament {
     for (unsigned at = 0; at < words / 2; at += 1) {
       heads_[index].parts[at] = load64(input.at + 2 * at);
     }
-    heads_[index].ended = 0;
   }
 
-  // The left child covers earlier inputs and wins a draw.
-  void play(unsigned node) {
-    const uint32_t left = nodes_[2 * node];
-    const uint32_t right = nodes_[2 * node + 1];
-    nodes_[node] = head_less(heads_[right], heads_[left]) ? right : left;
+  // Whether the head of one input goes before that of another. Of equal ones, the earlier input's.
+  bool before(uint32_t one, uint32_t other) const {
+    const Head<words>& a = heads_[one];
+    const Head<words>& b = heads_[other];
+    bool smaller = one < other;
+    smaller = (a.parts[0] < b.parts[0]) | ((a.parts[0] == b.parts[0]) & smaller);
+    smaller = (a.parts[1] < b.parts[1]) | ((a.parts[1] == b.parts[1]) & smaller);
+    if constexpr (words == entry_words_long) {
+      smaller = (a.parts[2] < b.parts[2]) | ((a.parts[2] == b.parts[2]) & smaller);
+    }
+    return (a.ended < b.ended) | ((a.ended == b.ended) & smaller);
+  }
+
+  // Plays all matches below a node; returns the winner.
+  uint32_t play(unsigned node) {
+    if (node >= leaves_) return node - leaves_;
+    const uint32_t left = play(2 * node);
+    const uint32_t right = play(2 * node + 1);
+    const bool left_wins = before(left, right);
+    losers_[node] = left_wins ? right : left;
+    return left_wins ? left : right;
   }
 
   MergeInput* const inputs_;
   const unsigned leaves_;
   bool starved_ = false;
+  uint32_t winner_ = 0;
   Head<words> heads_[merge_inputs_max] = {};
-  uint32_t nodes_[2 * merge_inputs_max] = {};
+  uint32_t losers_[merge_inputs_max] = {};
 };
 
 template <unsigned words>
