@@ -3,65 +3,21 @@
  * it goes on; and what takes the point away. A point that no crash needs says why (`redundant`),
  * and a further row takes away what stands in for it as well.
  */
-import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
-import { BlockType, blockLayout } from "../../src/storage/format.ts";
-import type { CrashRunOptions } from "./crash-run.ts";
-import { notLastCopy, type Purpose, type Treatment, type Weakness } from "./weakened-io.ts";
+import { notLastCopy } from "./weakened-io.ts";
+import {
+  hasty,
+  kills,
+  manyRows,
+  type Point,
+  repairs,
+  short,
+  slotsOrView,
+  slowRows,
+  slowSuperblock,
+  twoIntervals,
+  weak,
+} from "./weakened-point.ts";
 import * as change from "./weakened-replica.ts";
-
-/** How the replica lives: what brings it to a point often. */
-export type Load = Pick<
-  CrashRunOptions,
-  "kills" | "short" | "shortWrites" | "quiet" | "eventsMax" | "journalTicks" | "stepsPerTick"
->;
-
-export interface Point {
-  readonly where: string;
-  /** What the code keeps to. */
-  readonly holds: string;
-  /** What is done in its place. */
-  readonly instead: string;
-  /** Breaks a promise of the file I/O. */
-  readonly io?: readonly Weakness[];
-  /** Changes a method of the replica's. */
-  readonly replica?: (parts: ReplicaParts) => void;
-  /** Of the load: a slow disk, which breaks no promise. */
-  readonly slow?: readonly Weakness[];
-  readonly load?: Load;
-  /** Seeds within which the judge sees it; of a redundant point, seeds that are tried. */
-  readonly seeds: number;
-  /** Why a crash cannot show it. */
-  readonly redundant?: string;
-}
-
-function weak(purpose: Purpose, treatment: Treatment, only?: Weakness["only"]): Weakness {
-  return only === undefined ? { purpose, treatment } : { purpose, treatment, only };
-}
-
-/** Most lives end while the replica starts. */
-const short: Load = { short: 0.8 };
-/** Half of the crashes kill the process and leave the disk its cache. */
-const kills: Load = { kills: 0.5, short: 0.6 };
-/** Nearly all lives end while the replica makes its file whole, and headers land soon. */
-const repairs: Load = { short: 0.9, shortWrites: 8, stepsPerTick: 1 };
-/** A disk that takes its time for the superblock, and clients that do not wait for it. */
-const slowSuperblock: readonly Weakness[] = [weak("superblock: checkpoint", "slow")];
-const hasty: Load = { short: 0.2, quiet: 0.05 };
-/** Blocks full of rows, which the disk takes its time for. */
-const slowRows: readonly Weakness[] = [
-  weak("block", "slow", (_fileAt, words, wordAt) => {
-    return words[wordAt + blockLayout.word.type] === BlockType.rows;
-  }),
-];
-const manyRows: Load = { quiet: 0.05, eventsMax: 150 };
-
-const slotsOrView =
-  "a cluster of one tells dead prepares from live ones twice: they are overwritten before it " +
-  "serves, and they are of an older view than what follows";
-
-const twoIntervals =
-  "the next freeze waits for the superblock, so ops run at most two intervals and a pipeline " +
-  "ahead of it, and formats have more slots than that";
 
 const journal: readonly Point[] = [
   {
@@ -427,167 +383,4 @@ export const crashPoints: readonly Point[] = [
   ...superblock,
   ...grid,
   ...replies,
-];
-
-/**
- * A redundant header proves that a prepare was whole: what no crash alone needs. These trials also
- * flip a bit of the newest prepare whose header had landed before the crash.
- */
-export const headerPoints: readonly Point[] = [
-  {
-    where: "wal/header-ring.ts",
-    holds: "a header sector is written durably",
-    instead: "volatile",
-    io: [weak("header", "undurable")],
-    seeds: 12,
-  },
-  {
-    where: "wal/header-ring.ts",
-    holds: "a header has landed when its sector is written",
-    instead: "when its write is submitted",
-    io: [weak("header", "late")],
-    seeds: 12,
-  },
-  {
-    where: "wal/header-ring.ts",
-    holds: "writes of one header sector follow each other",
-    instead: "two at a time",
-    replica: change.headerSectorsOverlap,
-    seeds: 24,
-  },
-];
-
-/**
- * Trials that leave the replica alone for two ticks, cut the power, and flip a bit of the newest
- * prepare.
- */
-export const idlePoints: readonly Point[] = [
-  {
-    where: "wal/header-ring.ts",
-    holds: "a header waits for two ticks at most",
-    instead: "until its sector is full",
-    replica: change.ticksNotHeard,
-    seeds: 24,
-  },
-  {
-    where: "wal/header-ring.ts",
-    holds: "the wait ends two ticks after a sector's first header",
-    instead: "after its latest",
-    replica: change.waitBeginsAnew,
-    seeds: 12,
-    redundant:
-      "each header that begins the wait anew is of a prepare that vouches for those before",
-  },
-  {
-    where: "wal/header-ring.ts",
-    holds: "the last header of a sector ends the wait",
-    instead: "it waits like the others",
-    replica: change.lastHeaderWaits,
-    seeds: 12,
-    redundant: "the second tick ends it all the same",
-  },
-];
-
-/** Trials that stop the replica, cut the power, and flip a bit of the newest prepare. */
-export const stopPoints: readonly Point[] = [
-  {
-    where: "wal/journal.ts",
-    holds: "a clean stop waits for all headers",
-    instead: "for none",
-    replica: change.stopNotAwaited,
-    seeds: 24,
-  },
-  {
-    where: "wal/journal.ts",
-    holds: "a clean stop ends the wait of headers",
-    instead: "they wait on",
-    replica: change.stopEndsNoWait,
-    seeds: 24,
-  },
-  {
-    where: "wal/journal.ts",
-    holds: "headers of prepares that land during a clean stop do not wait",
-    instead: "they wait",
-    replica: change.waitDuringStop,
-    seeds: 24,
-  },
-  {
-    where: "wal/header-ring.ts",
-    holds: "a header that waits is not taken for written",
-    instead: "it is",
-    replica: change.waitingTakenForWritten,
-    seeds: 12,
-    redundant: "a clean stop lets none wait",
-  },
-  {
-    where: "both",
-    holds: "a clean stop ends the wait, and a header that waits is not taken for written",
-    instead: "they wait on, and it is",
-    replica: (parts) => {
-      change.stopEndsNoWait(parts);
-      change.waitingTakenForWritten(parts);
-    },
-    seeds: 24,
-  },
-  {
-    where: "wal/journal.ts",
-    holds: "a clean stop syncs the file",
-    instead: "not synced",
-    io: [weak("journal: flush", "dropped")],
-    seeds: 3,
-    redundant: "prepares and headers are written durably, each by itself",
-  },
-];
-
-/** Formatting, over the file of an earlier replica of the same cluster. */
-export const formatPoints: readonly Point[] = [
-  {
-    where: "wal/format.ts",
-    holds: "the superblock zone is cleared durably before all else",
-    instead: "volatile",
-    io: [weak("format: clear", "undurable")],
-    seeds: 60,
-  },
-  {
-    where: "wal/format.ts",
-    holds: "the superblock zone is cleared before slots are written",
-    instead: "beside them",
-    io: [weak("format: clear", "late")],
-    seeds: 60,
-  },
-  {
-    where: "wal/format.ts",
-    holds: "slots are written before the sync",
-    instead: "beside it",
-    io: [weak("format: slots", "late")],
-    seeds: 24,
-  },
-  {
-    where: "wal/format.ts",
-    holds: "the header ring is written before the sync",
-    instead: "beside it",
-    io: [weak("format: header ring", "late")],
-    seeds: 24,
-  },
-  {
-    where: "wal/format.ts",
-    holds: "all is synced before the superblock is written",
-    instead: "not synced",
-    io: [weak("format: sync", "dropped")],
-    seeds: 24,
-  },
-  {
-    where: "wal/format.ts",
-    holds: "the superblock is written after the sync",
-    instead: "beside it",
-    io: [weak("format: sync", "early")],
-    seeds: 60,
-  },
-  {
-    where: "wal/format.ts",
-    holds: "the first superblock's copies are durable",
-    instead: "volatile",
-    io: [weak("format: superblock", "undurable")],
-    seeds: 24,
-  },
 ];

@@ -20,14 +20,9 @@ import { JudgementError } from "./judge.ts";
 import { Log } from "./log.ts";
 import { TestClient } from "./test-client.ts";
 import { WeakenedIo } from "./weakened-io.ts";
-import {
-  crashPoints,
-  formatPoints,
-  headerPoints,
-  idlePoints,
-  type Point,
-  stopPoints,
-} from "./weakened-points.ts";
+import { formatPoints, headerPoints, idlePoints, stopPoints } from "./weakened-other-points.ts";
+import type { Point } from "./weakened-point.ts";
+import { crashPoints } from "./weakened-points.ts";
 
 const layout = new DataFileLayout(tinyFormat);
 
