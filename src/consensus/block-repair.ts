@@ -88,7 +88,7 @@ class Wanted {
   readonly checksum = new Uint32Array(4);
   /** The peer asked last, or −1. */
   peer = -1;
-  /** Bit i: replica i has said not to have it. */
+  /** Bit i: replica i has said not to have it, or sent something else, since others had their time. */
   deniedBy = 0;
   /** All in reach have. */
   denied = false;
@@ -337,7 +337,9 @@ export class BlockRepair implements BlockRepairer {
       this.release(wanted);
     } else {
       this.counters.wrong += 1;
-      if (wanted.state === State.asked && wanted.peer === message.bytes[frame.at.replica]) {
+      const from = message.bytes[frame.at.replica]!;
+      if (wanted.state === State.asked && wanted.peer === from) {
+        wanted.deniedBy |= 1 << from;
         this.putBack(wanted);
       }
     }
@@ -368,6 +370,8 @@ export class BlockRepair implements BlockRepairer {
       const wanted = this.wanted[index]!;
       if (wanted.state !== State.asked || this.ticks - wanted.askedTick < expiryTicks) continue;
       this.counters.expired += 1;
+      // Others may have by now what they denied before this silence.
+      wanted.deniedBy = 0;
       this.putBack(wanted);
     }
     this.ask(true);

@@ -61,6 +61,24 @@ function lossy(seed: number): Fate {
   };
 }
 
+/** What `from` says instead of sending the block in `bytes`. */
+function denial(bytes: Uint8Array, from: number): Uint8Array {
+  const words = new Uint32Array(bytes.buffer.slice(0));
+  const checksum = words.slice(blockHeader.word.blockChecksum);
+  const lie = memoryBuffer(headerSize);
+  writeNoBlock(
+    lie.bytes,
+    lie.words,
+    clusterId,
+    0,
+    from,
+    checksum,
+    0,
+    words[blockHeader.word.address]!,
+  );
+  return lie.bytes;
+}
+
 describe("blocks", () => {
   test("of a whole checkpoint come from the others, over a bad network", () => {
     for (let seed = 1; seed <= 5; seed += 1) {
@@ -193,18 +211,44 @@ describe("blocks", () => {
     other.run(12);
     other.fate = ({ from, bytes }) => {
       if (from !== 1 || bytes[frame.at.command] !== Command.block) return [bytes];
-      const words = new Uint32Array(bytes.buffer.slice(0));
-      const checksum = words.slice(blockHeader.word.blockChecksum);
-      const lie = memoryBuffer(headerSize);
-      const address = words[blockHeader.word.address]!;
-      writeNoBlock(lie.bytes, lie.words, clusterId, 0, 1, checksum, 0, address);
-      return [lie.bytes, lie.bytes, lie.bytes];
+      const lie = denial(bytes, 1);
+      return [lie, lie, lie];
     };
     const world = moveSite2(other);
     expect(other.sites[2]!.repair.counters.denied).toBeGreaterThan(5);
     expect(other.sites[2]!.repair.counters.received).toBe(world.liveAddresses().length);
     settled(other);
     sound(world);
+  });
+
+  test("come from who denied them once, although the other one is silent", () => {
+    const net = new RepairNet(load, 16);
+    net.run(12);
+    let denied = 0;
+    net.fate = ({ from, bytes }) => {
+      if (from === 0) return [];
+      if (from !== 1 || bytes[frame.at.command] !== Command.block) return [bytes];
+      if (denied > 0) return [bytes];
+      denied += 1;
+      return [denial(bytes, 1)];
+    };
+    const { world, repair } = net.sites[2]!;
+    world.file.settle();
+    const address = world.liveAddresses()[0]!;
+    world.file.flipBit(world.engine.grid.fileOffset(address) + 4000, 1);
+    repair.startScrubbing();
+    for (const site of net.sites) site.world.file.onIdle = () => false;
+    let wanted = false;
+    for (let tick = 0; tick < 20_000 && !(wanted && repair.blocksWanted === 0); tick += 1) {
+      net.tick();
+      for (let turn = 0; turn < 20; turn += 1) {
+        while (net.packets.length > 0) net.deliver();
+        for (const site of net.sites) while (site.world.file.tick());
+      }
+      wanted ||= repair.blocksWanted > 0;
+    }
+    expect([denied, wanted, repair.blocksWanted]).toEqual([1, true, 0]);
+    expect(repair.counters.expired).toBeGreaterThan(0);
   });
 
   test("that nobody has whole are not sent, and asked for on and on", () => {
