@@ -134,7 +134,7 @@ napi_value call_merge_entries(napi_env env, napi_callback_info info) {
     }
     Span input;
     if (!cut(inputs[index], range[0], range[1] - range[0], 1, &input)) return outside(env);
-    if (overlap(written, input)) return overlapping(env);
+    if (overlap(written, input) || overlap(cursor, input)) return overlapping(env);
     merged[index] = {input.base, input.base + input.length, range[2] != 0};
   }
   const size_t total =
@@ -234,7 +234,7 @@ napi_value call_probe_runs(napi_env env, napi_callback_info info) {
   }
   const Span read = {ids.base, ids.length};
   const Span written = {candidates.base, candidates.length};
-  for (const Span& input : {read, probed}) {
+  for (const Span& input : {read, probed, placed}) {
     if (overlap(room, input) || overlap(written, input)) return overlapping(env);
   }
   if (overlap(room, written)) return overlapping(env);

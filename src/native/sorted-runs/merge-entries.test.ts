@@ -130,6 +130,12 @@ describe.each(implementations)("%s", (_, kernels) => {
     ): number =>
       kernels.mergeEntries(target, targetAt, room, entryWords, inputs, Uint32Array.from(cursors));
     expect(merge([words], [0, 24, 0])).toBe(4);
+    const held = words.subarray(0, 3);
+    held.set([6, 12, 0]);
+    expect(kernels.mergeEntries(target, 0, 1, 6, [words], held)).toBe(1);
+    held.set([0, 12, 0]);
+    expect(() => kernels.mergeEntries(target, 0, 1, 6, [words], held)).toThrow();
+    words.fill(0);
     expect(() => merge([], [])).toThrow();
     expect(() => merge(Array(9).fill(words), Array(27).fill(0))).toThrow();
     expect(() => merge([words], [0, 24, 0], 0, 5)).toThrow();

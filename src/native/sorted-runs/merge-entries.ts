@@ -30,6 +30,7 @@ export function mergeEntriesPortable(
     );
     assertRange(inputs[index], begin, end - begin, 1);
     assertDisjoint(target, targetAt, room * entryWords, inputs[index], begin, end - begin);
+    assertDisjoint(cursors, 0, cursorLength, inputs[index], begin, end - begin);
   }
   let written = 0;
   for (; written < room; written += 1) {

@@ -220,6 +220,7 @@ describe.each(implementations)("%s", (_, kernels) => {
       { candidates: good.offsets },
       { candidates: good.scratch },
       { scratch: good.ids },
+      { candidates: good.places },
     ];
     for (const changes of refused) expect(() => probe(changes), JSON.stringify(changes)).toThrow();
   });

@@ -37,6 +37,7 @@ export function probeRunsPortable(
   const scratchLength = count * probeScratchWords;
   assertOutputsApart(ids, 0, ids.length, scratch, scratchLength, candidates);
   assertOutputsApart(offsets, 0, count, scratch, scratchLength, candidates);
+  assertOutputsApart(places, 0, runs * probeRunWords, scratch, scratchLength, candidates);
   assertDisjoint(scratch, 0, scratchLength, candidates, 0, candidates.length);
   for (let index = 0; index < count; index += 1) assertRange(ids, offsets[index], 1, idWords);
   for (let run = 0; run < runs; run += 1) {

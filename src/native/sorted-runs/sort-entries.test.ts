@@ -53,6 +53,13 @@ describe.each(implementations)("%s", (_, kernels) => {
     expect(entriesOf(words, 0, 500, 4)).toEqual(expected);
   });
 
+  test("takes room in front of the entries, of the same array", () => {
+    const words = new Uint32Array(16);
+    words.set([9, 0, 9, 0, 1, 0, 1, 0], 8);
+    kernels.sortEntries(words, 8, 2, 4, words);
+    expect([...words.subarray(8)]).toEqual([1, 0, 1, 0, 9, 0, 9, 0]);
+  });
+
   test("refuses ranges outside the arrays, overlaps, and other sizes of entries", () => {
     const words = new Uint32Array(120);
     const scratch = new Uint32Array(120);

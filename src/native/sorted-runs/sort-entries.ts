@@ -36,7 +36,7 @@ export function sortEntriesPortable(
     target = other;
     targetAt = otherAt;
   }
-  if (source === entries) return;
+  if (source === entries && sourceAt === at) return;
   for (let word = 0; word < length; word += 1) entries[at + word] = source[sourceAt + word];
 }
 
