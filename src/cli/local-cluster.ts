@@ -98,10 +98,11 @@ class LocalCluster {
 
   /** The others go on; says how to start it again. */
   private tellEnd(replica: number, how: string): void {
-    const { addresses, files } = this.options;
+    const { addresses, files, startOptions } = this.options;
+    const given = ["--development", ...startOptions].join(" ");
     this.terminal.error(
       `replica ${replica} has ended ${how}; to start it again, in another terminal in '${projectRoot}':\n` +
-        `  npm run --silent pacioli -- start --addresses=${addresses} --development '${files[replica]}'\n`,
+        `  npm run --silent pacioli -- start --addresses=${addresses} ${given} '${files[replica]}'\n`,
     );
   }
 

@@ -41,7 +41,9 @@ export async function makeDataFile(
 /** @throws {CommandError} when there is something at the path already, or no folder for it. */
 function checkNewFile(path: string): void {
   if (existsSync(path)) {
-    throw new CommandError(`'${path}' exists and is not overwritten; give the name of a new file.`);
+    throw new CommandError(
+      `'${path}' exists and is not overwritten; move it away, or give the name of a new file.`,
+    );
   }
   if (!existsSync(dirname(path))) {
     throw new CommandError(`the folder '${dirname(path)}' does not exist; make it first.`);

@@ -248,7 +248,7 @@ describe("mistakes", () => {
     const { code, error } = await pacioli("format", "--cluster=0", "--development", path);
     expect(code).toBe(1);
     expect(error).toBe(
-      `pacioli: '${path}' exists and is not overwritten; give the name of a new file.\n`,
+      `pacioli: '${path}' exists and is not overwritten; move it away, or give the name of a new file.\n`,
     );
     expect(readFileSync(path, "utf8")).toBe("books of ten years");
   });

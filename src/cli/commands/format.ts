@@ -26,7 +26,7 @@ export const formatCommand = defineCommand({
     }),
     standby: integer({
       help: "Instead of --replica: index of this standby; the first one's is --replica-count",
-      min: 2,
+      min: 0,
       max: replicasMax + standbysMax - 1,
       defaultText: "a replica's file",
     }),
