@@ -33,7 +33,7 @@ export interface BackupOptions {
   readonly checkpointInterval: number;
 }
 
-export const BackupVerdict = { drop: 0, forward: 1, repeatReply: 2 } as const;
+export const BackupVerdict = { drop: 0, forward: 1, repeatReply: 2, repeatQuery: 3 } as const;
 
 export class Backup {
   private readonly options: BackupOptions;
@@ -122,8 +122,8 @@ export class Backup {
       frame.word.checksum,
     );
     if (!same) return BackupVerdict.drop;
-    // The answer to a query is not kept; the primary runs it again.
+    // The answer to a query is not kept: it runs again.
     const query = operation >= 128 && operationMutates[operation] === 0;
-    return query ? BackupVerdict.forward : BackupVerdict.repeatReply;
+    return query ? BackupVerdict.repeatQuery : BackupVerdict.repeatReply;
   }
 }

@@ -2,8 +2,11 @@
  * Clients' requests: judged, and then queued, answered again, passed on or refused. What is not the
  * primary's to take is kept for whoever is primary next (kept-requests.ts).
  *
- *   request ─▶ primary: judged (request-checks.ts) ─▶ queue │ stored reply │ eviction
- *          └─▶ backup:  judged (backup.ts) ─▶ kept and passed on │ stored reply
+ *   request ─▶ primary: judged (request-checks.ts) ─▶ queue │ stored reply │ query again │ eviction
+ *          └─▶ backup:  judged (backup.ts) ─▶ kept and passed on │ stored reply │ query again
+ *
+ * The primary answers every request that is executed, and a backup those that it has passed on: their clients may
+ * not reach the primary. Two answers to one request are one answer to a client.
  *
  * Invariant: only a primary in normal operation evicts.
  */
@@ -51,6 +54,8 @@ export class ClientRequests implements RequestContext {
   /** The view whose primary was sent what is kept. */
   private forwardedView = 0;
   private ticks = 0;
+  /** The reply that is made next answers a client which has asked this backup. */
+  private askedHere = false;
 
   constructor(options: ClientRequestsOptions) {
     this.options = options;
@@ -117,6 +122,11 @@ export class ClientRequests implements RequestContext {
         this.counters.repeated += 1;
         this.options.port.repeatReply(this.sessions.find(message.words, requestHeader.word.client));
         return;
+      case BackupVerdict.repeatQuery:
+        if (!state.isNormalBackup) return;
+        this.counters.repeated += 1;
+        if (!this.options.execution.rerun(message)) this.counters.dropped += 1;
+        return;
       default:
         this.counters.dropped += 1;
     }
@@ -149,17 +159,31 @@ export class ClientRequests implements RequestContext {
 
   /** A request of this client was executed. */
   onExecuted(words: Uint32Array, clientAt: number): void {
+    this.askedHere = false;
     if (this.kept.length === 0) return;
     const slot = this.sessions.find(words, clientAt);
     // Without a session, what it sent before is not to be taken any more.
     const executed = slot === -1 ? Number.MAX_SAFE_INTEGER : this.sessions.request(slot);
-    this.kept.forget(words, clientAt, executed);
+    this.askedHere = this.kept.forget(words, clientAt, executed);
+  }
+
+  /** Of the reply that is made now: whether it goes out from here. */
+  get answers(): boolean {
+    const { state } = this;
+    return state.isNormalPrimary || (state.isNormalBackup && this.askedHere);
   }
 
   /** The session of a repeated query, if that is still what the request is; otherwise −1. */
   rerunSlot(request: Message): number {
     const slot = this.sessions.find(request.words, requestHeader.word.client);
-    if (slot === -1 || !this.state.isNormalPrimary) return -1;
-    return judgeRequest(request, this) === Verdict.repeatQuery ? slot : -1;
+    if (slot === -1 || !this.isRepeatedQuery(request)) return -1;
+    this.askedHere = true;
+    return slot;
+  }
+
+  private isRepeatedQuery(request: Message): boolean {
+    if (this.state.isNormalPrimary) return judgeRequest(request, this) === Verdict.repeatQuery;
+    if (!this.state.isNormalBackup) return false;
+    return this.options.backup.judge(request) === BackupVerdict.repeatQuery;
   }
 }

@@ -219,10 +219,10 @@ export class Replica extends ReplicaState {
       cluster: options.cluster,
       batchSizeLimit: options.requestSizeMax - headerSize,
       onReply: (reply) => {
-        if (this.isNormalPrimary) this.port.sendReply(reply);
+        if (this.requests.answers) this.port.sendReply(reply);
       },
       onStarved: () => {
-        if (this.isNormalPrimary) options.bus.relieve();
+        if (this.requests.answers) options.bus.relieve();
       },
       onExecuted: (words, clientAt) => {
         this.primary.onClientExecuted(words, clientAt);

@@ -17,7 +17,7 @@ import {
 import { ClusterProcesses } from "../process/cluster.ts";
 import { ClusterSession } from "../process/cluster-session.ts";
 import { cleanUp, pacioli } from "../process/server.ts";
-import { makeAccount, makeTransfer } from "../reference/make.ts";
+import { makeAccount, makeQueryFilter, makeTransfer } from "../reference/make.ts";
 import { created } from "../reference/records.ts";
 import { runSuite, suiteTests } from "./official-suite.ts";
 
@@ -89,7 +89,7 @@ describe("the official client's tests", () => {
   });
 });
 
-test("a client that knows nobody but a backup gets its changes done", async () => {
+test("a client that knows nobody but a backup is answered", async () => {
   const cluster = await ClusterProcesses.start(3);
   const primary = (await viewOf(cluster)) % 3;
   const backup = (primary + 1) % 3;
@@ -101,6 +101,10 @@ test("a client that knows nobody but a backup gets its changes done", async () =
     expect((await client.createAccounts([makeAccount(1n), makeAccount(2n)])).length).toBe(2);
     const results = await client.createTransfers([makeTransfer(1n, 1n, 2n, 5n)]);
     expect(results.map(({ status }) => status)).toEqual([created]);
+    const [debited] = await client.lookupAccounts([1n]);
+    expect(debited!.debits_posted).toBe(5n);
+    const found = await client.queryTransfers(makeQueryFilter({ limit: 10 }));
+    expect(found.map(({ id }) => id)).toEqual([1n]);
   } finally {
     client.destroy();
   }
