@@ -5,8 +5,9 @@
  *   request ─▶ primary: judged (request-checks.ts) ─▶ queue │ stored reply │ query again │ eviction
  *          └─▶ backup:  judged (backup.ts) ─▶ kept and passed on │ stored reply │ query again
  *
- * The primary answers every request that is executed, and a backup those that it has passed on: their clients may
- * not reach the primary. Two answers to one request are one answer to a client.
+ * The primary answers what is executed; a backup what a client repeats to it, who may not reach the primary. Not
+ * sooner: a client that has its answer before the primary has executed the request is ahead of the primary, which
+ * would drop the next one.
  *
  * Invariant: only a primary in normal operation evicts.
  */
@@ -54,8 +55,8 @@ export class ClientRequests implements RequestContext {
   /** The view whose primary was sent what is kept. */
   private forwardedView = 0;
   private ticks = 0;
-  /** The reply that is made next answers a client which has asked this backup. */
-  private askedHere = false;
+  /** A query runs again: the reply that is made next is its client's. */
+  private rerunning = false;
 
   constructor(options: ClientRequestsOptions) {
     this.options = options;
@@ -159,25 +160,25 @@ export class ClientRequests implements RequestContext {
 
   /** A request of this client was executed. */
   onExecuted(words: Uint32Array, clientAt: number): void {
-    this.askedHere = false;
+    this.rerunning = false;
     if (this.kept.length === 0) return;
     const slot = this.sessions.find(words, clientAt);
     // Without a session, what it sent before is not to be taken any more.
     const executed = slot === -1 ? Number.MAX_SAFE_INTEGER : this.sessions.request(slot);
-    this.askedHere = this.kept.forget(words, clientAt, executed);
+    this.kept.forget(words, clientAt, executed);
   }
 
   /** Of the reply that is made now: whether it goes out from here. */
   get answers(): boolean {
     const { state } = this;
-    return state.isNormalPrimary || (state.isNormalBackup && this.askedHere);
+    return state.isNormalPrimary || (state.isNormalBackup && this.rerunning);
   }
 
   /** The session of a repeated query, if that is still what the request is; otherwise −1. */
   rerunSlot(request: Message): number {
     const slot = this.sessions.find(request.words, requestHeader.word.client);
     if (slot === -1 || !this.isRepeatedQuery(request)) return -1;
-    this.askedHere = true;
+    this.rerunning = true;
     return slot;
   }
 

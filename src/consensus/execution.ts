@@ -223,9 +223,15 @@ export class Execution {
     prepare.pool.unref(prepare);
   }
 
-  /** Lets a query run again; false when too many wait. Takes a reference on the request. */
+  /**
+   * Lets a query run again; false when too many wait, or this one does already. Takes a reference on the
+   * request.
+   */
   rerun(request: Message): boolean {
     if (this.reruns.length >= rerunsMax) return false;
+    for (const { words } of this.reruns) {
+      if (u128Equal(words, frame.word.checksum, request.words, frame.word.checksum)) return false;
+    }
     request.pool.ref(request);
     this.reruns.push(request);
     this.drain();

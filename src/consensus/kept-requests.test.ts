@@ -54,12 +54,9 @@ test("keeps the newest request of each client, oldest first", () => {
 
 test("forgets a client whose request was executed", () => {
   for (const client of [1, 2, 3]) keep(client, 7);
-  keep(5, 7);
-  expect(kept.forget(Uint32Array.of(9, 2, 0, 0, 0), 1, 7)).toBe(true);
-  expect(kept.forget(Uint32Array.of(3, 0, 0, 0), 0, 6)).toBe(false);
-  expect(kept.forget(Uint32Array.of(4, 0, 0, 0), 0, 7)).toBe(false);
-  // A later one: what was kept is old, and not what was executed.
-  expect(kept.forget(Uint32Array.of(5, 0, 0, 0), 0, 8)).toBe(false);
+  kept.forget(Uint32Array.of(9, 2, 0, 0, 0), 1, 7);
+  kept.forget(Uint32Array.of(3, 0, 0, 0), 0, 6);
+  kept.forget(Uint32Array.of(4, 0, 0, 0), 0, 7);
   const shown: number[] = [];
   kept.show(5, ({ words }) => {
     shown.push(words[requestHeader.word.client]!);

@@ -79,17 +79,14 @@ export class KeptRequests {
   /**
    * A request of this client was executed. The client may have sent the next one already.
    * @param executed - Its number.
-   * @returns Whether the one that was kept had this number.
    */
-  forget(words: Uint32Array, clientAt: number, executed: number): boolean {
+  forget(words: Uint32Array, clientAt: number, executed: number): void {
     for (let index = 0; index < this.count; index += 1) {
       const kept = this.messages[index]!.words;
       if (!u128Equal(kept, client, words, clientAt)) continue;
-      const number = kept[requestHeader.word.request]!;
-      if (number <= executed) this.release(index);
-      return number === executed;
+      if (kept[requestHeader.word.request]! <= executed) this.release(index);
+      return;
     }
-    return false;
   }
 
   /** Forgets what was sent last before `tick`: clients that are still there repeat theirs. */
