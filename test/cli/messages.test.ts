@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { parseAst } from "vitest/node";
 
 /** Stands for a value: in expressions read from the sources, and on the page. */
-const placeholder = "…";
+const hole = "…";
 
 interface Node {
   readonly type: string;
@@ -21,7 +21,7 @@ function textOf(node: Node, values: Node[]): string | null {
   const partOf = (part: Node): string => {
     const text = textOf(part, values);
     if (text === null) values.push(part);
-    return text ?? placeholder;
+    return text ?? hole;
   };
   if (node.type === "Literal" && typeof node["value"] === "string") return node["value"];
   if (node.type === "TemplateLiteral") {
@@ -33,7 +33,7 @@ function textOf(node: Node, values: Node[]): string | null {
   }
   if (node.type === "BinaryExpression" && node["operator"] === "+") {
     const text = partOf(node["left"] as Node) + partOf(node["right"] as Node);
-    return text === placeholder + placeholder ? null : text;
+    return text === hole + hole ? null : text;
   }
   return null;
 }
@@ -82,7 +82,7 @@ const isSentence = (text: string): boolean => /[a-z…] .*([.?]|[a-z]\.…)$/s.t
 
 function matches(text: string, fragment: string): boolean {
   let at = 0;
-  for (const part of fragment.split(placeholder)) {
+  for (const part of fragment.split(hole)) {
     const found = text.indexOf(part, at);
     if (found < 0) return false;
     at = found + part.length;
@@ -105,7 +105,7 @@ test("the sources and the page were read", () => {
   expect([...sources].filter(isSentence).length).toBeGreaterThan(100);
   expect(fragments.length).toBeGreaterThan(100);
   // A short one would match everything.
-  expect(fragments.filter((fragment) => fragment.replaceAll(placeholder, "").length < 8)).toEqual(
+  expect(fragments.filter((fragment) => fragment.replaceAll(hole, "").length < 8)).toEqual(
     [],
   );
 });
