@@ -105,9 +105,7 @@ test("the sources and the page were read", () => {
   expect([...sources].filter(isSentence).length).toBeGreaterThan(100);
   expect(fragments.length).toBeGreaterThan(100);
   // A short one would match everything.
-  expect(fragments.filter((fragment) => fragment.replaceAll(hole, "").length < 8)).toEqual(
-    [],
-  );
+  expect(fragments.filter((fragment) => fragment.replaceAll(hole, "").length < 8)).toEqual([]);
 });
 
 test("every message is on the page", () => {
