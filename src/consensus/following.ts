@@ -4,7 +4,7 @@
  * Invariants:
  * - What belongs to a newer view only makes the replica ask for that one.
  * - Only what comes from the primary itself counts as hearing it: its heartbeats, and its next prepare.
- *   Older prepares may be passed on by others.
+ *   Older prepares may be passed on by others, and so may the log's end.
  */
 import type { Prng } from "../core/prng.ts";
 import { u64ReadNumber, u128Equal } from "../core/u128.ts";
@@ -67,9 +67,18 @@ export class Following {
     }
   }
 
+  /** False while it has been silent for long enough to vote. */
+  get hearsPrimary(): boolean {
+    return this.silence.attempts === 0;
+  }
+
   /** Every 10 ms. */
   tick(): void {
-    if (this.silence.tick() && this.state.isNormalBackup) this.options.viewChange.vote();
+    if (!this.silence.tick() || !this.state.isNormalBackup) return;
+    const { viewChange } = this.options;
+    viewChange.vote();
+    // Others may hear it, and go on: from them this replica can learn how far they are.
+    if (this.silence.attempts > 1) viewChange.questions.askAnybody();
   }
 
   onPrepare(message: Message): void {

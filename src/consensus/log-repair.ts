@@ -44,6 +44,8 @@ export interface LogRepairOptions {
   readonly prng: Prng;
   /** Asks the primary for the log's end. */
   readonly askPrimary: () => void;
+  /** False: the primary is silent. What is missing, others have to send. */
+  readonly hearsPrimary: () => boolean;
   /** Trusted headers have come. */
   readonly onHeaders: () => void;
 }
@@ -163,7 +165,8 @@ export class LogRepair {
   private choosePeer(): number {
     const { state } = this;
     const primary = state.primaryOf(state.view);
-    if (primary !== state.replica && !this.options.prng.chance(strayChance)) return primary;
+    const ask = primary !== state.replica && this.options.hearsPrimary();
+    if (ask && !this.options.prng.chance(strayChance)) return primary;
     // A standby is none of those that can be asked.
     const others = state.isStandby ? state.replicaCount : state.replicaCount - 1;
     const other = this.options.prng.below(others);

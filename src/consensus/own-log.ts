@@ -6,6 +6,8 @@
  */
 import { assert } from "../core/assert.ts";
 import { headerSize, viewHeadersMax } from "../core/limits.ts";
+import { u128Equal } from "../core/u128.ts";
+import { prepareHeader } from "../wire/header.ts";
 import { joinHeadersMax } from "../wire/replica-headers.ts";
 import { writeBlankHeader } from "../wire/replica-messages.ts";
 import type { LogEnd } from "./new-log.ts";
@@ -33,12 +35,16 @@ export class OwnLog {
     return count;
   }
 
-  /** As `known`, up to the first that is missing. */
+  /** As `known`, up to the first that is missing, or was left there by another log below the checkpoint. */
   unbroken(): number {
     const { op: head } = this.state;
+    const { headers } = this;
     let count = 0;
     while (count < viewHeadersMax && head - count >= 0) {
-      if (!this.copyHeader(head - count, count * headerWords)) break;
+      const at = count * headerWords;
+      if (!this.copyHeader(head - count, at)) break;
+      const parentAt = at - headerWords + prepareHeader.word.parent;
+      if (count > 0 && !u128Equal(headers, at, headers, parentAt)) break;
       count += 1;
     }
     assert(count > 0, "the head's header is known");

@@ -127,6 +127,7 @@ export class Replica extends ReplicaState {
       onLeave: () => this.leaveView(),
       onLogChosen: () => this.takingOver.start(),
       onBackupNormal: () => this.followLog(),
+      onLogLonger: () => this.catchUp(),
       syncTo: (view) => this.stateSync.begin(view),
       quorum: () => this.watch.viewChangeQuorum,
       nothingAfter: (view) => this.watch.nothingAfter(view),
@@ -145,6 +146,7 @@ export class Replica extends ReplicaState {
       pool,
       prng,
       askPrimary: () => this.viewChange.questions.askPrimary(),
+      hearsPrimary: () => this.following.hearsPrimary,
       onHeaders: () => this.execution.drain(),
     });
     this.backup = new Backup({
@@ -350,6 +352,9 @@ export class Replica extends ReplicaState {
     if (from >= this.memberCount) return;
     if (command === Command.ping) {
       this.watch.onPing(message);
+      if (!this.watch.isForeign(from)) {
+        this.viewChange.questions.noticeAt(from, message.words[frame.word.view]!);
+      }
       return;
     }
     if (from >= this.replicaCount && !standbyMaySend(command)) {
@@ -434,10 +439,15 @@ export class Replica extends ReplicaState {
   /** A backup that has its primary's log. */
   private followLog(): void {
     this.following.start();
+    this.catchUp();
+    this.requests.onBackup();
+  }
+
+  /** More of the log is known. */
+  private catchUp(): void {
     this.backup.acknowledgeUncommitted();
     this.repair.run();
     this.execution.drain();
-    this.requests.onBackup();
   }
 
   // ── Time ─────────────────────────────────────────────────────────────────────────────────────

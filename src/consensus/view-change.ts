@@ -44,6 +44,8 @@ export interface ViewChangeOptions {
   readonly onLogChosen: () => void;
   /** A backup has its primary's log, durably, and is in normal status. */
   readonly onBackupNormal: () => void;
+  /** Another backup has told how far the log of the present view has grown. */
+  readonly onLogLonger: () => void;
   /**
    * A `view` of the primary is there: moves to its checkpoint if the log can not be repaired any more.
    * @returns true when that has begun: this replica does nothing more until it is opened anew.
@@ -372,10 +374,31 @@ export class ViewChange {
     }
     // A checkpoint is of committed ops: anybody's will do, in whatever status.
     const checkpointOnly = words[getViewHeader.word.opening] === 1;
-    if (!checkpointOnly && !state.isNormalPrimary) return;
+    if (!checkpointOnly && !this.mayTellLog()) return;
     const from = message.bytes[frame.at.replica]!;
     const at = getViewHeader.word.nonce;
     this.sendView(from, words.subarray(at, at + 4), checkpointOnly);
+  }
+
+  /**
+   * The primary tells its log, and so does a backup who knows all of it up to its own head: that is what the
+   * primary might have sent when its head was there.
+   */
+  private mayTellLog(): boolean {
+    const { state } = this;
+    if (state.isNormalPrimary) return true;
+    return state.isNormalBackup && !state.isStandby && this.options.chain.complete;
+  }
+
+  /**
+   * Whether to take the log of a view from another one than its primary: an answer to an own question, by
+   * a replica that knows its own head. One that does not needs the primary's word of now, since a backup's
+   * log may end before what it had acknowledged itself; and so does a file that replaces a lost one.
+   */
+  private mayTakePassedOn(words: Uint32Array): boolean {
+    const { status, superblock } = this.state;
+    if (status === Status.recoveringHead || superblock.recovering) return false;
+    return this.questions.isAnswer(words);
   }
 
   /**
@@ -396,12 +419,13 @@ export class ViewChange {
     const view = words[frame.word.view]!;
     if (words[viewHeader.word.checkpointOnly] === 1) return;
     if (view < state.view || state.primaryOf(view) === state.replica) return;
-    if (message.bytes[frame.at.replica] !== state.primaryOf(view)) return;
+    const passedOn = message.bytes[frame.at.replica] !== state.primaryOf(view);
+    if (passedOn && !this.mayTakePassedOn(words)) return;
     if (state.status === Status.recoveringHead && !this.questions.mayTellHead(words, view)) return;
     const op = u64ReadNumber(words, viewHeader.word.op);
     const commitMax = u64ReadNumber(words, viewHeader.word.commitMax);
     if (view === state.view && state.status === Status.normal) {
-      this.extendLog(message, op, commitMax);
+      this.extendLog(message, op, commitMax, passedOn);
       return;
     }
     // A log view that is being made durable is taken over already.
@@ -458,7 +482,7 @@ export class ViewChange {
   }
 
   /** The same view's log has grown beyond the own head. */
-  private extendLog(message: Message, op: number, commitMax: number): void {
+  private extendLog(message: Message, op: number, commitMax: number, passedOn: boolean): void {
     const { state } = this;
     state.learnCommit(commitMax);
     if (this.options.syncTo(message)) return;
@@ -474,7 +498,9 @@ export class ViewChange {
       state.adoptHead(op, words, viewBodyHeaderAt(0));
       this.options.chain.reset();
     }
-    this.options.onBackupNormal();
+    // The primary itself was not heard: a vote to leave its view stands.
+    if (passedOn) this.options.onLogLonger();
+    else this.options.onBackupNormal();
   }
 
   /** Every 10 ms. */
@@ -488,6 +514,9 @@ export class ViewChange {
     if (state.status !== Status.viewChange) return;
     if (this.logChosen && this.progressTimer.tick()) this.tellProgress();
     if (this.joinTimer.tick() && state.viewDurable && state.logView < state.view) this.sendJoin();
-    if (this.statusTimer.tick()) this.vote();
+    if (!this.statusTimer.tick()) return;
+    this.vote();
+    // The view may have begun without this replica, whom its primary does not reach.
+    this.questions.askAnybody();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Asking other replicas for their view and log: when a newer view was noticed, when the log's end is
- * missing, and by a replica that does not know its own head or can not open its file.
+ * missing, and by a replica that does not know its own head, hears nothing of its primary, or can not open
+ * its file.
  *
  * Every question carries a nonce of this start of the replica, so that an answer to an earlier one is
  * not taken for an answer to this.
@@ -62,6 +63,25 @@ export class ViewQuestions {
   askPrimary(): void {
     const { state } = this;
     if (!state.isPrimary) this.peers.getView(state.primaryOf(state.view), this.nonce);
+  }
+
+  /**
+   * Asks all others for the log of whatever view they are in: the primary of it does not reach this replica.
+   * Naming no view, it moves nobody to another one.
+   */
+  askAnybody(): void {
+    for (let replica = 0; replica < this.state.replicaCount; replica += 1) this.askFor(replica);
+  }
+
+  /** A ping has shown a view: its sender can tell the log of a newer one, if it has it. */
+  noticeAt(replica: number, view: number): void {
+    const { state } = this;
+    const between = state.status === Status.normal || state.status === Status.viewChange;
+    if (between && view > state.view && replica < state.replicaCount) this.askFor(replica);
+  }
+
+  private askFor(replica: number): void {
+    if (replica !== this.state.replica) this.peers.getView(replica, this.nonce, 0);
   }
 
   /** Asks everybody for the log's end, again and again until `endHead`. */

@@ -106,6 +106,8 @@ export class OneReplica {
   readonly said: string[] = [];
   readonly fatal: string[] = [];
   moved = 0;
+  /** How often another backup's word was taken for how far the log goes. */
+  longer = 0;
   /** Enough others to begin a view with. */
   othersThere = true;
   private readonly pool: MessagePool;
@@ -158,6 +160,9 @@ export class OneReplica {
       onLeave: () => {},
       onLogChosen: () => {},
       onBackupNormal: () => {},
+      onLogLonger: () => {
+        this.longer += 1;
+      },
       syncTo: (view) => this.stateSync.begin(view),
       quorum: () => state.quorums.viewChange,
       nothingAfter: () => true,
@@ -176,6 +181,7 @@ export class OneReplica {
       pool,
       prng,
       askPrimary: () => this.viewChange.questions.askPrimary(),
+      hearsPrimary: () => true,
       onHeaders: () => {},
     });
     this.backup = new Backup({
@@ -219,7 +225,7 @@ export class OneReplica {
   }
 
   /**
-   * The `view` of `log` up to its head, as the primary of `view` sends it.
+   * The `view` of `log` up to its head, as the primary of `view` sends it, or another one that has its log.
    * @param checkpointOp - Of a checkpoint state whose contents do not matter.
    */
   viewMessage(
@@ -228,6 +234,7 @@ export class OneReplica {
     checkpointOp: number,
     headers = viewHeadersMax,
     checkpointOnly = false,
+    from = view % format.replicaCount,
   ): Message {
     const count = Math.min(headers, log.head);
     const fields = new ViewFields();
@@ -254,17 +261,17 @@ export class OneReplica {
     for (let index = 0; index < count; index += 1) {
       words.set(log.header(log.head - index), viewBodyHeaderAt(index));
     }
-    writeView(bytes, words, format.cluster, view, view % format.replicaCount, fields, count);
+    writeView(bytes, words, format.cluster, view, from, fields, count);
     return message;
   }
 
-  /** The primary of `view` answers the request for its log that was made last. */
-  answer(log: Log, view: number): void {
+  /** The primary of `view`, or another one, answers the request for its log that was made last. */
+  answer(log: Log, view: number, from = view % format.replicaCount): void {
     const asked = this.sent.findLast(({ bytes }) => bytes[frame.at.command] === Command.getView);
     assert(asked !== undefined, "the log was asked for");
-    const message = this.viewMessage(log, view, 0);
-    const from = getViewHeader.at.nonce;
-    message.bytes.set(asked.bytes.subarray(from, from + 16), viewHeader.at.nonce);
+    const message = this.viewMessage(log, view, 0, viewHeadersMax, false, from);
+    const at = getViewHeader.at.nonce;
+    message.bytes.set(asked.bytes.subarray(at, at + 16), viewHeader.at.nonce);
     this.viewChange.onView(message);
   }
 

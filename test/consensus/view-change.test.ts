@@ -1,10 +1,10 @@
 /** Logs are taken over whole, by replicas that have room for them, and only when that is durable. */
 import { describe, expect, test } from "vitest";
 import { Status } from "../../src/consensus/replica-state.ts";
-import { headerSize } from "../../src/core/limits.ts";
+import { headerSize, viewHeadersMax } from "../../src/core/limits.ts";
 import { headerOp } from "../../src/wal/headers.ts";
 import { checkpointLayout } from "../../src/wal/superblock-layout.ts";
-import { Command } from "../../src/wire/header.ts";
+import { Command, frame } from "../../src/wire/header.ts";
 import { getViewHeader, joinHeadersMax, viewHeader } from "../../src/wire/replica-headers.ts";
 import {
   bodyHeaderAt,
@@ -161,11 +161,10 @@ describe("a checkpoint for a replica that can not open", () => {
     const replica = new OneReplica();
     replica.log.extend(6, 0);
     replica.follow(6, 4);
-    replica.viewChange.onGetView(getView(replica, 2, 0));
-    expect(replica.sent).toEqual([]);
     replica.viewChange.onGetView(getView(replica, 2, 0, true));
     replica.viewChange.enter(1);
     replica.viewChange.onGetView(getView(replica, 2, 0, true));
+    replica.viewChange.onGetView(getView(replica, 2, 0));
     expect(replica.commands()).toEqual([Command.view, Command.view]);
     for (const { bytes, to } of replica.sent) {
       expect([to, bytes[viewHeader.at.checkpointOnly]]).toEqual([2, 1]);
@@ -323,4 +322,124 @@ test("who leads is told once in each view, when it begins", () => {
   replica.viewChange.onView(replica.viewMessage(replica.log.fork(6), 2, 0));
   replica.settle();
   expect(told()).toEqual(["replica 2 is the primary now (view 2)"]);
+});
+
+describe("the log of a view that its primary does not tell", () => {
+  /** The own log's end, as told to replica 2, or null. */
+  const told = (replica: OneReplica) => {
+    replica.sent.length = 0;
+    replica.viewChange.onGetView(getView(replica, 2, 0));
+    const { bytes } = replica.sent[0] ?? {};
+    if (bytes === undefined) return null;
+    const words = new Uint32Array(bytes.buffer);
+    expect([bytes[frame.at.command], bytes[viewHeader.at.checkpointOnly]]).toEqual([
+      Command.view,
+      0,
+    ]);
+    return [words[viewHeader.word.op], words[viewHeader.word.commitMax]];
+  };
+
+  test("is told by a backup that knows all of it up to its own head", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(6, 4);
+    expect(told(replica)).toEqual([6, 4]);
+  });
+
+  test("is not told by a backup with a gap, or in a view change", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(4, 4);
+    replica.backup.onNext(replica.message(replica.log.prepares[5]!));
+    expect([replica.state.op, told(replica)]).toEqual([6, null]);
+    replica.backup.onMissing(replica.message(replica.log.prepares[4]!));
+    expect(told(replica)).toEqual(null);
+    replica.viewChange.enter(1);
+    replica.settle();
+    expect(told(replica)).toEqual(null);
+  });
+
+  test("is told by no standby", () => {
+    const standby = new OneReplica(undefined, 3);
+    standby.log.extend(6, 0);
+    standby.follow(6, 4);
+    expect(told(standby)).toEqual(null);
+  });
+
+  /** Replica 2 passes on the log of `view`. @param asked - It answers what was asked last. */
+  const passOn = (replica: OneReplica, log: Log, view: number, asked = true) => {
+    if (asked) replica.answer(log, view, 2);
+    else replica.viewChange.onView(replica.viewMessage(log, view, 0, viewHeadersMax, false, 2));
+  };
+
+  test("makes the own one longer, and lets the vote stand", () => {
+    const replica = new OneReplica();
+    replica.log.extend(9, 0);
+    replica.follow(6, 4);
+    replica.viewChange.vote();
+    passOn(replica, replica.log, 0, false);
+    expect(replica.state.op).toBe(6);
+    replica.viewChange.questions.askAnybody();
+    passOn(replica, replica.log, 0);
+    expect([replica.state.op, replica.state.commitMax, replica.longer]).toEqual([9, 7, 1]);
+    const vote = replica.message(new Uint8Array(headerSize));
+    writeExitView(vote.bytes, vote.words, format.cluster, 0, 2);
+    replica.viewChange.onExitView(vote);
+    expect(replica.state.view).toBe(1);
+  });
+
+  test("is taken over, whole and durably, as from the primary", () => {
+    const replica = new OneReplica();
+    replica.log.extend(8, 0);
+    replica.follow(8, 4);
+    const later = replica.log.fork(6).extend(1, 3);
+    replica.viewChange.enter(3);
+    replica.settle();
+    replica.viewChange.questions.askAnybody();
+    passOn(replica, later, 3);
+    replica.settle();
+    const { state, superblock } = replica;
+    expect([state.status, state.view, state.op]).toEqual([Status.normal, 3, 7]);
+    expect([superblock.view, superblock.logView]).toEqual([3, 3]);
+    expect(headerOp(superblock.viewHeaders, 0)).toBe(7);
+  });
+
+  test("is not taken by one who does not know its own head, or has lost its file", () => {
+    for (const recovering of [false, true]) {
+      const replica = recovering ? new OneReplica(recoveringImage.clone(1)) : new OneReplica();
+      replica.log.extend(8, 0);
+      const { viewChange, log, state } = replica;
+      viewChange.awaitHead();
+      passOn(replica, log.fork(6), 0);
+      passOn(replica, log.fork(6), 3);
+      replica.settle();
+      expect(state.status).toBe(Status.recoveringHead);
+      replica.answer(log, 0);
+      replica.settle();
+      expect([state.status, state.op]).toEqual([Status.normal, 8]);
+      viewChange.enter(3);
+      replica.settle();
+      passOn(replica, log.fork(8).extend(1, 3), 3);
+      replica.settle();
+      expect([state.status, state.op]).toEqual(
+        recovering ? [Status.viewChange, 8] : [Status.normal, 9],
+      );
+    }
+  });
+
+  test("is asked of whom a ping shows to be in it", () => {
+    const replica = new OneReplica();
+    replica.log.extend(4, 0);
+    replica.follow(4, 4);
+    const { questions } = replica.viewChange;
+    questions.noticeAt(2, 0);
+    expect(replica.sent).toEqual([]);
+    // A standby's file says nothing of what began.
+    questions.noticeAt(3, 2);
+    expect(replica.sent).toEqual([]);
+    questions.noticeAt(2, 2);
+    expect(replica.commands()).toEqual([Command.getView]);
+    const { to, bytes } = replica.sent[0]!;
+    expect([to, new Uint32Array(bytes.buffer)[frame.word.view]]).toEqual([2, 0]);
+  });
 });
