@@ -98,7 +98,7 @@ export class Execution {
   private mayExecute(): boolean {
     const { state } = this;
     const op = state.commitMin + 1;
-    if (op > state.commitMax || !state.hasLog) return false;
+    if (op > state.commitMax || !state.hasLog || !state.stateOpen) return false;
     return this.options.chain.trusts(op);
   }
 

@@ -5,6 +5,9 @@
  *   indexes ▶ journal recovered (dead slots overwritten) ▶ view raised, durably ▶ log replayed
  *   ▶ replies accounted for ▶ normal
  *
+ * One of several that misses a block which nobody has takes its place with its journal alone meanwhile: to
+ * make that block, others may need what only its journal holds, or its vote. It is whole when the rest has opened.
+ *
  * The view rises at every start of a cluster of one, so that an op lost in a torn write and a new
  * op with the same number are in different views.
  *
@@ -59,6 +62,12 @@ class Opening {
   private readonly parts: ReplicaParts;
   private readonly onDone: (error: string | null) => void;
   private readonly checkpointOp: number;
+  /** It has begun to open its journal before its storage was open. */
+  private logAlone = false;
+  /** It has joined its cluster by that. */
+  private joined = false;
+  /** All but the journal is open. */
+  private stateReady = false;
   /** Slots whose kept reply could not be loaded. */
   private readonly missingReplies: number[] = [];
   private slot = -1;
@@ -78,12 +87,33 @@ class Opening {
       const from = `of ops from ${syncOpMin} on`;
       log(`fetching what the checkpoint at op ${syncOpMax} has ${from} from other replicas`);
       blockRepair?.beginFetch();
+    } else if (this.logCounts()) {
+      this.parts.replica.watchOpening(() => this.joinWithLog());
     }
     storage.open(superblock.storageRoot, (error) => {
       if (error !== null) this.onDone(error);
       else if (superblock.syncing) this.completeSync();
       else this.restore();
     });
+  }
+
+  /**
+   * Whether the log is worth something to others without the state. What is acknowledged says that the
+   * checkpoint below it is here: of one that is yet to be fetched nothing is. A file that replaces a lost one
+   * has no vote, and a standby never has.
+   */
+  private logCounts(): boolean {
+    const { superblock, replica } = this.parts;
+    return replica.replicaCount > 1 && !replica.isStandby && !superblock.recovering;
+  }
+
+  private joinWithLog(): void {
+    this.logAlone = true;
+    this.parts.log(
+      "no other replica has sent what is damaged here of the checkpoint: meanwhile this one votes and " +
+        "acknowledges with its journal alone, so that others can go on",
+    );
+    this.openJournal();
   }
 
   /** The superblock moved to a checkpoint of which this file may have nothing. */
@@ -141,10 +171,17 @@ class Opening {
   };
 
   private openLedger(): void {
-    if (this.parts.stateMachine.open(this.openJournal)) this.openJournal();
+    if (this.parts.stateMachine.open(this.onState)) this.onState();
   }
 
-  private readonly openJournal = (): void => {
+  private readonly onState = (): void => {
+    this.stateReady = true;
+    this.parts.replica.watchOpening(null);
+    if (!this.logAlone) this.openJournal();
+    else if (this.joined) this.beWhole();
+  };
+
+  private openJournal(): void {
     const { journal, superblock, replica, log } = this.parts;
     journal.open(
       {
@@ -165,7 +202,7 @@ class Opening {
         }
       },
     );
-  };
+  }
 
   private raiseView(opHead: number): void {
     const { superblock, replica } = this.parts;
@@ -185,10 +222,24 @@ class Opening {
     const { superblock, journal, replica } = this.parts;
     const head = layViewOver(journal, superblock);
     replica.startAt(this.checkpointOp, superblock.checkpointHeader, head, recovery.commitKnown);
+    replica.stateOpen = this.stateReady;
+    if (this.stateReady) this.beginServing();
+    replica.joinCluster(recovery.headUncertain);
+    this.joined = true;
+    if (this.stateReady) this.onDone(null);
+  }
+
+  private beginServing(): void {
     // What their sessions do next makes up for them, or other replicas do.
     for (const slot of this.missingReplies) this.parts.sessions.markReplyMissing(slot);
     this.parts.blockRepair?.startScrubbing();
-    replica.joinCluster(recovery.headUncertain);
+  }
+
+  /** The state of one that has joined with its log alone is open. */
+  private beWhole(): void {
+    const { replica } = this.parts;
+    this.beginServing();
+    replica.openState();
     this.onDone(null);
   }
 

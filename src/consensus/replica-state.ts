@@ -6,6 +6,7 @@
  * - commitMin ≤ commitMax; commitMin ≤ op.
  * - logView ≤ view. In normal status they are equal, and durable in the superblock.
  * - headChecksum and lastTimestamp are those of the prepare of `op`.
+ * - Without the state of its checkpoint a replica executes nothing, leads no view and answers no client.
  * - A standby follows the log like a backup, and counts for nothing: it acknowledges nothing, has no
  *   vote and is nobody's primary.
  */
@@ -47,6 +48,8 @@ export class ReplicaState {
   readonly journal: Journal;
   readonly superblock: Superblock;
   status: number = Status.recovering;
+  /** The checkpoint's state is open. Without it, journal and superblock are enough to vote and acknowledge. */
+  stateOpen = true;
   view = 0;
   logView = 0;
   /** The head: highest op of the log as far as it is known here. */

@@ -21,6 +21,7 @@ import type { Connection } from "../io/connection.ts";
 import type { Message } from "../io/message-pool.ts";
 import type { StateMachine } from "../ledger/state-machine.ts";
 import { Command, frame, prepareHeader } from "../wire/header.ts";
+import { viewHeader } from "../wire/replica-headers.ts";
 import { Appender } from "./appender.ts";
 import { Backup } from "./backup.ts";
 import type { BlockRepair } from "./block-repair.ts";
@@ -48,6 +49,12 @@ export { Status } from "./replica-state.ts";
 /** A replica that has waited so long for a block, opening, asks for a newer checkpoint: 1 s. */
 const blocksStuckTicks = 100;
 
+/**
+ * Having waited for longer, it takes part with its log alone: 5 s. Others may need that log to make what it
+ * waits for.
+ */
+const logAloneTicks = 500;
+
 export class Replica extends ReplicaState {
   readonly executor: Executor;
   readonly sessions: ClientSessions;
@@ -70,6 +77,7 @@ export class Replica extends ReplicaState {
   private readonly following: Following;
   private readonly takingOver: TakingOver;
   private onReplayed: (() => void) | null = null;
+  private onStuck: (() => void) | null = null;
   /** In a cluster of several: brings and serves blocks and kept replies. */
   private blocks: BlockRepair | null = null;
   /** The durable checkpoint as of the last tick. */
@@ -285,6 +293,17 @@ export class Replica extends ReplicaState {
     this.primary.pulseIfDue();
   }
 
+  /** While it opens: `onStuck` is called once when no block has come for long; null: no more. */
+  watchOpening(onStuck: (() => void) | null): void {
+    this.onStuck = onStuck;
+  }
+
+  /** A replica that has joined its cluster without its checkpoint's state has that now. */
+  openState(): void {
+    this.stateOpen = true;
+    this.execution.drain();
+  }
+
   /** Takes its place in a cluster of several. @param headUncertain - The journal lost its end. */
   joinCluster(headUncertain: boolean): void {
     assert(this.replicaCount > 1, "a cluster of one serves by itself");
@@ -312,10 +331,10 @@ export class Replica extends ReplicaState {
     }
     switch (message.bytes[frame.at.command]) {
       case Command.request:
-        this.requests.onRequest(message, connection);
+        if (this.stateOpen) this.requests.onRequest(message, connection);
         return;
       case Command.pingClient:
-        if (!this.isStandby) this.port.onPingClient(message, connection);
+        if (!this.isStandby && this.stateOpen) this.port.onPingClient(message, connection);
         return;
       default:
         if (this.replicaCount > 1) this.onPeerMessage(message);
@@ -332,12 +351,17 @@ export class Replica extends ReplicaState {
         this.watch.onPing(message);
         return;
       case Command.view:
-        if (!this.blocksStuck || from >= this.replicaCount || this.watch.isForeign(from)) return;
-        if (this.viewChange.questions.isAnswer(message.words)) this.stateSync.beginOpening(message);
+        if (from < this.replicaCount && !this.watch.isForeign(from)) this.onCheckpoint(message);
         return;
       default:
         this.counters.dropped += 1;
     }
+  }
+
+  /** A `view`, for a replica that can not open: perhaps with a newer checkpoint. */
+  private onCheckpoint(message: Message): void {
+    if (!this.blocksStuck || !this.viewChange.questions.isAnswer(message.words)) return;
+    this.stateSync.beginOpening(message);
   }
 
   /** While it opens, a block is missing: those in reach say not to have it, or have sent none for long. */
@@ -384,7 +408,11 @@ export class Replica extends ReplicaState {
         if (!this.watch.isVoteless(from)) this.viewChange.onJoinView(message);
         return;
       case Command.view:
-        this.viewChange.onView(message);
+        if (this.stateOpen || message.words[viewHeader.word.checkpointOnly] !== 1) {
+          this.viewChange.onView(message);
+        } else {
+          this.onCheckpoint(message);
+        }
         return;
       case Command.getView:
         this.viewChange.onGetView(message);
@@ -481,6 +509,14 @@ export class Replica extends ReplicaState {
     if (this.isNormalPrimary) this.primary.turn();
   }
 
+  private tickOpening(): void {
+    if (this.blocksStuck) this.viewChange.questions.tickOpening();
+    const { blocks, onStuck } = this;
+    if (blocks === null || onStuck === null || blocks.stuckTicks < logAloneTicks) return;
+    this.onStuck = null;
+    onStuck();
+  }
+
   /** Every 10 ms. */
   tick(): void {
     if (this.status === Status.stopped) return;
@@ -488,9 +524,10 @@ export class Replica extends ReplicaState {
     if (this.status === Status.recovering) {
       // Peers answer only whom they know: also one that has not opened yet.
       if (this.replicaCount > 1) this.watch.tick();
-      if (this.blocksStuck) this.viewChange.questions.tickOpening();
+      this.tickOpening();
       return;
     }
+    if (!this.stateOpen) this.tickOpening();
     // What waited for a message or a read slot goes on.
     this.execution.drain();
     if (this.isNormalPrimary) this.primary.tick();

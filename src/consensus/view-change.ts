@@ -297,6 +297,8 @@ export class ViewChange {
   private tryChoose(): void {
     const { state } = this;
     if (!state.isPrimary || this.logChosen || state.status !== Status.viewChange) return;
+    // Its turn passes with time. If it gave way at once, and so did all others, views would chase each other.
+    if (!state.stateOpen) return;
     if (!this.ends.list[state.replica]!.known || !state.viewDurable) return;
     if (this.ends.known < this.options.quorum()) return;
     if (this.newLog.decide(this.ends.list, state.quorums.nack) !== LogDecision.decided) return;

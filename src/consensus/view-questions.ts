@@ -34,6 +34,7 @@ export interface ViewQuestionsOptions {
 export class ViewQuestions {
   private readonly nonce = new Uint32Array(4);
   private readonly headTimer: Timer;
+  private readonly openingTimer: Timer;
   private ticksToNotice = 0;
 
   private readonly state: ReplicaState;
@@ -48,6 +49,7 @@ export class ViewQuestions {
     for (let word = 0; word < 4; word += 1) this.nonce[word] = prng.u32();
     this.nonce[0] = this.nonce[0]! | 1;
     this.headTimer = new Timer({ ticks: 50, jitterPercent: 30 }, prng);
+    this.openingTimer = new Timer({ ticks: 50, jitterPercent: 30 }, prng);
   }
 
   /** A message of a newer view was seen: asks its primary for the log. */
@@ -122,8 +124,8 @@ export class ViewQuestions {
 
   /** While the replica opens and can not: asks all for a newer checkpoint. */
   tickOpening(): void {
-    if (this.headTimer.running && !this.headTimer.tick()) return;
-    if (!this.headTimer.running) this.headTimer.start();
+    if (this.openingTimer.running && !this.openingTimer.tick()) return;
+    if (!this.openingTimer.running) this.openingTimer.start();
     const { state } = this;
     for (let replica = 0; replica < state.replicaCount; replica += 1) {
       if (replica !== state.replica) this.peers.getCheckpoint(replica, this.nonce);

@@ -106,8 +106,8 @@ export const joinViewHeader = defineLayout(
 );
 
 /**
- * The log of a view, from its primary. Body: checkpoint state (1,024 bytes), then prepare headers,
- * highest op first, consecutive, at most `viewHeadersMax`.
+ * The log of a view, from its primary, or as far as a backup has it. Body: checkpoint state (1,024 bytes),
+ * then prepare headers, highest op first, consecutive, at most `viewHeadersMax`.
  */
 export const viewHeader = defineLayout(
   "view",

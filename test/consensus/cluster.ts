@@ -20,7 +20,7 @@ import { formatInto, openSuperblock } from "../wal/harness.ts";
 import { MemoryFileIo } from "../wal/memory-file-io.ts";
 
 const tickNs = 10_000_000n;
-const fromClient = { peer: Peer.client } as Connection;
+export const fromClient = { peer: Peer.client } as Connection;
 const fromReplica = { peer: Peer.replica } as Connection;
 
 /** Its file, and the process that runs on it. */
@@ -123,6 +123,8 @@ export class Cluster {
   readonly client = new TestClient(1);
   /** Links "from to" over which nothing comes. */
   readonly cut = new Set<string>();
+  /** Commands of messages that get lost, all of them. */
+  readonly lost = new Set<number>();
   private readonly packets: { to: number; bytes: Uint8Array }[] = [];
   /** Given to the primary until it is answered. */
   private request: Uint8Array | null = null;
@@ -139,6 +141,7 @@ export class Cluster {
     const node = this.nodes[to];
     if (node === undefined || !node.up || this.cut.has(`${from} ${to}`)) return false;
     const size = message.words[frame.word.size]!;
+    if (this.lost.has(message.bytes[frame.at.command]!)) return true;
     this.packets.push({ to, bytes: message.bytes.slice(0, size) });
     return true;
   }

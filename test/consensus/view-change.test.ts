@@ -82,6 +82,28 @@ describe("a log that the own journal has no room for", () => {
     expect(replica.superblock.logView).toBe(0);
   });
 
+  test("one whose checkpoint's state is not open lets its turn pass", () => {
+    for (const open of [true, false]) {
+      const replica = new OneReplica();
+      replica.log.extend(20, 0);
+      replica.follow(20, 18);
+      replica.state.stateOpen = open;
+      replica.viewChange.enter(1);
+      replica.settle();
+      replica.viewChange.onJoinView(joinView(replica, replica.log, 1, 18));
+      replica.settle();
+      expect([replica.state.view, replica.state.logView]).toEqual(open ? [1, 1] : [1, 0]);
+      if (open) continue;
+      for (let tick = 0; tick < 265; tick += 1) replica.viewChange.tick();
+      expect(replica.commands()).toContain(Command.exitView);
+      // Open by then, it leads after all.
+      replica.state.stateOpen = true;
+      replica.viewChange.onJoinView(joinView(replica, replica.log, 1, 18));
+      replica.settle();
+      expect([replica.state.view, replica.state.logView]).toEqual([1, 1]);
+    }
+  });
+
   test("one that just fits is led", () => {
     const replica = new OneReplica();
     replica.log.extend(opMax, 0);
