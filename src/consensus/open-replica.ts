@@ -29,7 +29,7 @@ import type { BlockRepair } from "./block-repair.ts";
 import { type Checkpointer, TrailerIndex } from "./checkpointer.ts";
 import type { ClientSessions } from "./client-sessions.ts";
 import { layViewOver } from "./recovered-log.ts";
-import type { Replica } from "./replica.ts";
+import { type Replica, Status } from "./replica.ts";
 
 export interface ReplicaParts {
   /** Opened. */
@@ -192,6 +192,8 @@ class Opening {
         single: replica.replicaCount === 1,
       },
       (recovery) => {
+        // A stop was asked for meanwhile.
+        if (replica.status === Status.stopped) return;
         for (const note of recovery.notes) log(note);
         if (recovery.fatal !== null) {
           this.onDone(recovery.fatal);
@@ -209,6 +211,7 @@ class Opening {
     const view = superblock.view + 1;
     // In a cluster of one, everything that recovery kept counts as committed.
     superblock.updateView(view, view, opHead, noHeaders, 0, () => {
+      if (replica.status === Status.stopped) return;
       replica.startAt(this.checkpointOp, superblock.checkpointHeader, opHead, opHead);
       if (opHead > this.checkpointOp) {
         this.parts.log(`replaying ops ${this.checkpointOp + 1} to ${opHead}`);
