@@ -18,6 +18,7 @@ import { headerSize } from "../core/limits.ts";
 import type { Prng } from "../core/prng.ts";
 import { u64ReadNumber } from "../core/u128.ts";
 import type { Message } from "../io/message-pool.ts";
+import { headerView } from "../wal/headers.ts";
 import { frame } from "../wire/header.ts";
 import { getViewHeader, viewHeader } from "../wire/replica-headers.ts";
 import { JoinViewFields, ViewFields, viewBodyHeaderAt } from "../wire/replica-messages.ts";
@@ -374,6 +375,8 @@ export class ViewChange {
       this.followAsker(message, view);
       return;
     }
+    // Who takes the log over may move to the checkpoint that is told with it, which lacks something here.
+    if (!state.stateOpen) return;
     // A checkpoint is of committed ops: anybody's will do, in whatever status.
     const checkpointOnly = words[getViewHeader.word.opening] === 1;
     if (!checkpointOnly && !this.mayTellLog()) return;
@@ -384,12 +387,14 @@ export class ViewChange {
 
   /**
    * The primary tells its log, and so does a backup who knows all of it up to its own head: that is what the
-   * primary might have sent when its head was there.
+   * primary might have sent when its head was there. Not so if the backup has moved, while it opened, to a
+   * checkpoint of a later view: what is committed by that is not what lies there in the log of this view.
    */
   private mayTellLog(): boolean {
     const { state } = this;
     if (state.isNormalPrimary) return true;
-    return state.isNormalBackup && !state.isStandby && this.options.chain.complete;
+    if (!state.isNormalBackup || state.isStandby || !this.options.chain.complete) return false;
+    return headerView(state.superblock.checkpointHeader, 0) <= state.logView;
   }
 
   /**

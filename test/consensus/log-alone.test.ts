@@ -31,6 +31,21 @@ function oneAhead(replicaCount: number): { cluster: Cluster; ahead: Node; others
   return { cluster, ahead, others };
 }
 
+/** As `oneAhead`, of three, but the primary has it too, and is down for good. */
+function backupAhead(): { cluster: Cluster; ahead: Node; behind: Node } {
+  const cluster = new Cluster(3);
+  while (!cluster.nodes.every(({ replica }) => replica.commitMin >= checkpointOp - 1))
+    cluster.ask();
+  const primary = cluster.primary!;
+  const [ahead, behind] = cluster.nodes.filter((node) => node !== primary);
+  assert(ahead !== undefined && behind !== undefined, "two of three are backups");
+  behind.replica.executor.execute = () => false;
+  while (ahead.parts!.superblock.checkpointOp < checkpointOp) cluster.ask();
+  expect(behind.parts!.superblock.checkpointOp).toBeLessThan(checkpointOp);
+  for (const node of cluster.nodes) node.stop();
+  return { cluster, ahead, behind };
+}
+
 /** The last block of its checkpoint that was written nowhere else. */
 function rotBlock({ io }: Node, others: readonly Node[]): void {
   const lies = (where: Node, at: number): boolean => {
@@ -75,6 +90,18 @@ test("of three: another one is down, so that its vote is needed", () => {
   cluster.askTimes(20);
   others[1]!.start();
   expect(cluster.until(() => cluster.level([0, 1, 2]))).toBe(true);
+});
+
+test("of three: the other one makes the checkpoint from its journal, and does not move there", () => {
+  const { cluster, ahead, behind } = backupAhead();
+  rotBlock(ahead, [behind]);
+  rotPrepare(behind, checkpointOp - 1);
+  behind.start();
+  for (let tick = 0; tick < 600; tick += 1) cluster.tick();
+  ahead.start();
+  expect(cluster.until(() => cluster.level([ahead.index, behind.index]), 60)).toBe(true);
+  expect(takesPart(ahead)).toBe(true);
+  cluster.askTimes(3);
 });
 
 test("while it is not open it acknowledges, and neither executes nor leads nor answers", () => {

@@ -381,6 +381,24 @@ describe("the log of a view that its primary does not tell", () => {
     expect(told(replica)).toEqual(null);
   });
 
+  test("is not told by one whose checkpoint is of a later view", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(6, 4);
+    replica.superblock.checkpointHeader[frame.word.view] = 1;
+    expect(told(replica)).toEqual(null);
+  });
+
+  test("is told by none whose checkpoint's state is not open, nor is that checkpoint", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(6, 4);
+    replica.state.stateOpen = false;
+    expect(told(replica)).toEqual(null);
+    replica.viewChange.onGetView(getView(replica, 2, 0, true));
+    expect(replica.sent).toEqual([]);
+  });
+
   test("is told by no standby", () => {
     const standby = new OneReplica(undefined, 3);
     standby.log.extend(6, 0);
