@@ -399,6 +399,20 @@ describe("the log of a view that its primary does not tell", () => {
     expect(replica.sent).toEqual([]);
   });
 
+  test("is told with as many headers as follow each other", () => {
+    const replica = new OneReplica();
+    replica.log.extend(6, 0);
+    replica.follow(6, 4);
+    const headersTold = (): number => {
+      expect(told(replica)).toEqual([6, 4]);
+      return (replica.sent[0]!.bytes.length - headerSize - checkpointLayout.size) / headerSize;
+    };
+    expect(headersTold()).toBe(7);
+    // Op 0 is another one than op 1 names.
+    replica.superblock.checkpointHeader[frame.word.checksum]! ^= 1;
+    expect(headersTold()).toBe(6);
+  });
+
   test("is told by no standby", () => {
     const standby = new OneReplica(undefined, 3);
     standby.log.extend(6, 0);
