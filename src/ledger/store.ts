@@ -54,6 +54,97 @@ export interface PagedTable {
   truncate(count: number): void;
 }
 
+/** A key that `IndexCursor.seek` has no row for, in the direction of its walk. */
+export const noRow = -1;
+/** `IndexCursor.seek` needs a block: `read` brings it. */
+export const unread = -2;
+
+/**
+ * A sorted index: keys with rows, each pair once; for one key, in the order of rows. Entries are
+ * added at the end of a request and never undone; no row comes before one added earlier.
+ */
+export interface SortedIndex {
+  readonly name: string;
+  /** Words of a key: 2 or 4. */
+  readonly keyWords: number;
+  /** Adds an entry to an index with keys of two words. */
+  addShort(row: number, keyLow: number, keyHigh: number): void;
+  /** Adds an entry to an index with keys of four words: the key stands at key[keyAt]. */
+  addLong(row: number, key: Uint32Array, keyAt: number): void;
+}
+
+/** Where a cut went through: the first transfer row and the first burnt id beyond it. */
+export interface CutPosition {
+  readonly transfers: number;
+  readonly failedIds: number;
+}
+
+/** The sorted indexes over transfers. They are cut all at once, and only inside `compact`. */
+export interface TransferIndexes {
+  /** Key: the id. */
+  readonly ids: SortedIndex;
+  /** Key: account row · 2 + side (0 where it is debited, 1 where it is credited), 0. */
+  readonly accounts: SortedIndex;
+  /** Zero is not indexed in the three of user data. Those of 32 bits and less have a zero second word. */
+  readonly userData128: SortedIndex;
+  readonly userData64: SortedIndex;
+  readonly userData32: SortedIndex;
+  readonly ledger: SortedIndex;
+  readonly code: SortedIndex;
+  /** Adds a burnt id, at key[keyAt], by its number, to the index of ids. */
+  addBurnt(number: number, key: Uint32Array, keyAt: number): void;
+  /** What comes before is found by `findIds`; the ledger finds the ids from here on itself. */
+  readonly covered: CutPosition;
+  /** Where the last cut was: at or beyond `covered`. */
+  readonly cut: CutPosition;
+  /** After a start, when every entry of rows and burnt ids from `covered` on was added again. */
+  rebuilt(): void;
+  /**
+   * Looks the ids at words[offsets[0 … count)] up among those before `covered`. references[i]: 0 if
+   * unknown, row + 1, or −1 − number of a burnt id. True when done at once; otherwise `onDone` is
+   * called later, not from inside. One lookup at a time, and no `fetch` meanwhile.
+   */
+  findIds(
+    words: Uint32Array,
+    offsets: Uint32Array,
+    count: number,
+    references: Int32Array,
+    onDone: () => void,
+  ): boolean;
+  /** A cursor of the caller's own, to be kept: it holds a block. */
+  createCursor(): IndexCursor;
+}
+
+/**
+ * Walks the rows of one key in either direction: those of all entries added so far. Good for as
+ * long as nothing is added and no op ends.
+ */
+export interface IndexCursor {
+  /**
+   * @param key - The key stands at key[keyAt].
+   * @param start - No row before it, in the direction of the walk, will be asked for.
+   */
+  open(
+    index: SortedIndex,
+    key: Uint32Array,
+    keyAt: number,
+    ascending: boolean,
+    start: number,
+  ): void;
+  /** After `open`: about how many entries the key has; decides speed, never a result. */
+  readonly estimate: number;
+  /**
+   * The nearest row at or beyond `target` in the direction of the walk, `noRow`, or `unread`. Targets
+   * move in the direction of the walk.
+   */
+  seek(target: number): number;
+  /**
+   * After `unread`: brings the block, then `seek` is called again. True when it is there at once;
+   * otherwise `onDone` is called later, not from inside. No other fetch meanwhile.
+   */
+  read(onDone: () => void): boolean;
+}
+
 export interface LedgerStore {
   /** 128-byte rows: the wire's Account, balances current. */
   readonly accounts: PagedTable;

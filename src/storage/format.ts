@@ -46,6 +46,12 @@ export const BlockType = {
   trailer: 6,
   freeSet: 7,
   manifest: 8,
+  /** Entries of a sorted run. */
+  run: 9,
+  /** Filters of a sorted run's blocks. */
+  filter: 10,
+  /** References and fences of a sorted run. */
+  runIndex: 11,
 } as const;
 export type BlockType = (typeof BlockType)[keyof typeof BlockType];
 
@@ -139,6 +145,12 @@ function describe(type: BlockType, table: number, first: number, count: number):
       return `free set part ${first}`;
     case BlockType.manifest:
       return `manifest part ${first}`;
+    case BlockType.run:
+      return `index ${table} run block ${first}`;
+    case BlockType.filter:
+      return `index ${table} filters ${range}`;
+    case BlockType.runIndex:
+      return `index ${table} run references part ${first}`;
   }
 }
 

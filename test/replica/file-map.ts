@@ -237,6 +237,9 @@ const blockKinds: Readonly<Record<BlockType, string>> = {
   [BlockType.trailer]: "trailer",
   [BlockType.freeSet]: "free set",
   [BlockType.manifest]: "manifest",
+  [BlockType.run]: "block of a sorted run",
+  [BlockType.filter]: "block of filters",
+  [BlockType.runIndex]: "references of a sorted run",
 };
 
 /** Rows that a start does not read: nothing in memory is made from them. */
