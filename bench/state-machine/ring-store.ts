@@ -3,7 +3,15 @@
  * the real storage before they are written, and only the newest can be fetched again.
  */
 import { assert } from "../../src/core/assert.ts";
-import type { AppendTable, LedgerStore, PagedTable } from "../../src/ledger/store.ts";
+import {
+  type AppendTable,
+  type IndexCursor,
+  type LedgerStore,
+  noRow,
+  type PagedTable,
+  type SortedIndex,
+  type TransferIndexes,
+} from "../../src/ledger/store.ts";
 
 class RingTable implements AppendTable {
   count = 0;
@@ -90,6 +98,93 @@ class ResidentTable implements PagedTable {
   }
 }
 
+/** Entries go into a ring as well; nothing is ever cut, nor sought. */
+class RingIndex implements SortedIndex {
+  private readonly words: Uint32Array;
+  private readonly mask: number;
+  private next = 0;
+
+  constructor(
+    readonly name: string,
+    readonly keyWords: number,
+    allocateWords: (count: number) => Uint32Array,
+  ) {
+    const entriesLog2 = 15;
+    this.words = allocateWords((2 + keyWords) << entriesLog2);
+    this.mask = 2 ** entriesLog2 - 1;
+  }
+
+  addShort(row: number, keyLow: number, keyHigh: number): void {
+    const { words } = this;
+    const at = this.take(row);
+    words[at + 2] = keyLow;
+    words[at + 3] = keyHigh;
+  }
+
+  addLong(row: number, key: Uint32Array, keyAt: number): void {
+    const { words } = this;
+    const at = this.take(row);
+    for (let word = 0; word < 4; word += 1) words[at + 2 + word] = key[keyAt + word]!;
+  }
+
+  private take(row: number): number {
+    const at = (this.next & this.mask) * (2 + this.keyWords);
+    this.next += 1;
+    this.words[at] = row;
+    this.words[at + 1] = 0;
+    return at;
+  }
+}
+
+class RingIndexes implements TransferIndexes {
+  readonly covered = { transfers: 0, failedIds: 0 };
+  readonly cut = { transfers: 0, failedIds: 0 };
+  readonly ids: RingIndex;
+  readonly accounts: RingIndex;
+  readonly userData128: RingIndex;
+  readonly userData64: RingIndex;
+  readonly userData32: RingIndex;
+  readonly ledger: RingIndex;
+  readonly code: RingIndex;
+
+  constructor(allocateWords: (count: number) => Uint32Array) {
+    this.ids = new RingIndex("ids", 4, allocateWords);
+    this.accounts = new RingIndex("accounts", 2, allocateWords);
+    this.userData128 = new RingIndex("userData128", 4, allocateWords);
+    this.userData64 = new RingIndex("userData64", 2, allocateWords);
+    this.userData32 = new RingIndex("userData32", 2, allocateWords);
+    this.ledger = new RingIndex("ledger", 2, allocateWords);
+    this.code = new RingIndex("code", 2, allocateWords);
+  }
+
+  addBurnt(number: number, key: Uint32Array, keyAt: number): void {
+    this.ids.addLong(number, key, keyAt);
+  }
+
+  rebuilt(): void {}
+
+  findIds(
+    _words: Uint32Array,
+    _offsets: Uint32Array,
+    count: number,
+    references: Int32Array,
+  ): boolean {
+    references.fill(0, 0, count);
+    return true;
+  }
+
+  createCursor(): IndexCursor {
+    return unusedCursor;
+  }
+}
+
+const unusedCursor: IndexCursor = {
+  estimate: 0,
+  open: () => assert(false, "nothing is queried"),
+  seek: () => noRow,
+  read: () => true,
+};
+
 export class RingStore implements LedgerStore {
   readonly accounts: ResidentTable;
   readonly pendingStatus: ResidentTable;
@@ -97,6 +192,7 @@ export class RingStore implements LedgerStore {
   readonly balances: RingTable;
   readonly expiries: RingTable;
   readonly failedIds: RingTable;
+  readonly indexes: RingIndexes;
 
   constructor(allocateWords: (count: number) => Uint32Array) {
     this.accounts = new ResidentTable("accounts", 128, allocateWords);
@@ -105,6 +201,7 @@ export class RingStore implements LedgerStore {
     this.balances = new RingTable("balances", 32, 16, allocateWords);
     this.expiries = new RingTable("expiries", 40, 14, allocateWords);
     this.failedIds = new RingTable("failedIds", 4, 14, allocateWords);
+    this.indexes = new RingIndexes(allocateWords);
   }
 
   fetch(table: AppendTable, rows: Uint32Array, count: number, target: Uint32Array): boolean {

@@ -60,6 +60,7 @@ export class Rebuild {
       }
     }
     this.words = new Uint32Array(0);
+    this.store.indexes.rebuilt();
     assert(state.balances.count === state.transfers.count, "every transfer has its balances");
     assert(state.pendingStatus.count === state.transfers.count, "every transfer has its status");
     return true;

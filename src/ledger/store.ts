@@ -158,6 +158,7 @@ export interface LedgerStore {
   readonly expiries: AppendTable;
   /** 16-byte rows: ids of transfers that failed transiently. */
   readonly failedIds: AppendTable;
+  readonly indexes: TransferIndexes;
 
   /**
    * Copies `count` rows of `table` (numbers in rows[0…count)) one after the other into `target`,

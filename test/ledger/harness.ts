@@ -129,6 +129,7 @@ export class Harness {
     const words = new Uint32Array(this.machine.snapshotWords + 2).fill(7);
     this.machine.snapshot(words, 1);
     assert(words[0] === 7 && words[words.length - 1] === 7, "a snapshot keeps to its words");
+    this.store.reopen();
     this.machine = this.openMachine(words);
   }
 

@@ -8,6 +8,7 @@
 import { assert } from "../../src/core/assert.ts";
 import { Prng } from "../../src/core/prng.ts";
 import type { AppendTable, LedgerStore, PagedTable } from "../../src/ledger/store.ts";
+import { MemoryIndexes } from "./memory-indexes.ts";
 
 const garbage = 0xdead_beef;
 
@@ -166,10 +167,11 @@ export class MemoryStore implements LedgerStore {
   readonly balances: MemoryAppendTable;
   readonly expiries: MemoryAppendTable;
   readonly failedIds: MemoryAppendTable;
+  readonly indexes: MemoryIndexes;
+  readonly random: Prng;
   fetches = 0;
   fetchedRowsMax = 0;
 
-  private readonly random: Prng;
   private pending: (() => void) | null = null;
 
   /** @param delayed - Share of fetches that deliver later. */
@@ -184,6 +186,7 @@ export class MemoryStore implements LedgerStore {
     this.balances = new MemoryAppendTable("balances", 32, this.random);
     this.expiries = new MemoryAppendTable("expiries", 40, this.random);
     this.failedIds = new MemoryAppendTable("failedIds", 4, this.random);
+    this.indexes = new MemoryIndexes(this);
   }
 
   fetch(
@@ -193,7 +196,6 @@ export class MemoryStore implements LedgerStore {
     target: Uint32Array,
     onDone: () => void,
   ): boolean {
-    assert(this.pending === null, "one fetch at a time");
     assert(count > 0 && count <= rows.length, "as many rows as said");
     assert(target.length >= count * table.rowWords, "the rows fit the target");
     const source = [this.transfers, this.balances, this.expiries, this.failedIds].find(
@@ -210,13 +212,19 @@ export class MemoryStore implements LedgerStore {
         target.set(source.row(rows[index]!), index * source.rowWords);
       }
     };
+    return this.deliverLater(() => target.fill(garbage, 0, count * table.rowWords), copy, onDone);
+  }
+
+  /** The one fetch of the store: `work` is done at once, or when it is delivered. */
+  deliverLater(garble: () => void, work: () => void, onDone: () => void): boolean {
+    assert(this.pending === null, "one fetch at a time");
     if (!this.random.chance(this.delayed)) {
-      copy();
+      work();
       return true;
     }
-    target.fill(garbage, 0, count * table.rowWords);
+    garble();
     this.pending = () => {
-      copy();
+      work();
       onDone();
     };
     return false;
@@ -234,11 +242,18 @@ export class MemoryStore implements LedgerStore {
   /** The end of an op: what it appended can no longer be undone, nor found in memory. */
   endOp(check = true): void {
     assert(this.pending === null, "nothing is being fetched between ops");
+    this.indexes.endOp();
     this.accounts.endOp(check);
     this.pendingStatus.endOp(check);
     this.transfers.endOp();
     this.balances.endOp();
     this.expiries.endOp();
     this.failedIds.endOp();
+  }
+
+  /** A restart: indexes forget what is in no complete run. */
+  reopen(): void {
+    assert(this.pending === null, "nothing is being fetched");
+    this.indexes.reopen();
   }
 }
