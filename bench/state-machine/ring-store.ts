@@ -192,6 +192,8 @@ export class RingStore implements LedgerStore {
   readonly balances: RingTable;
   readonly expiries: RingTable;
   readonly failedIds: RingTable;
+  readonly transferMarks: RingTable;
+  readonly expiryMarks: RingTable;
   readonly indexes: RingIndexes;
 
   constructor(allocateWords: (count: number) => Uint32Array) {
@@ -201,6 +203,8 @@ export class RingStore implements LedgerStore {
     this.balances = new RingTable("balances", 32, 16, allocateWords);
     this.expiries = new RingTable("expiries", 40, 14, allocateWords);
     this.failedIds = new RingTable("failedIds", 4, 14, allocateWords);
+    this.transferMarks = new RingTable("transferMarks", 2, 14, allocateWords);
+    this.expiryMarks = new RingTable("expiryMarks", 2, 14, allocateWords);
     this.indexes = new RingIndexes(allocateWords);
   }
 
@@ -217,5 +221,7 @@ export class RingStore implements LedgerStore {
     this.balances.opFirstRow = this.balances.count;
     this.expiries.opFirstRow = this.expiries.count;
     this.failedIds.opFirstRow = this.failedIds.count;
+    this.transferMarks.opFirstRow = this.transferMarks.count;
+    this.expiryMarks.opFirstRow = this.expiryMarks.count;
   }
 }

@@ -159,6 +159,9 @@ export interface LedgerStore {
   /** 16-byte rows: ids of transfers that failed transiently. */
   readonly failedIds: AppendTable;
   readonly indexes: TransferIndexes;
+  /** 8-byte rows: the timestamp of every 512th transfer, and of every 512th expiry event. */
+  readonly transferMarks: AppendTable;
+  readonly expiryMarks: AppendTable;
 
   /**
    * Copies `count` rows of `table` (numbers in rows[0…count)) one after the other into `target`,

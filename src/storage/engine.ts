@@ -46,6 +46,8 @@ export class StorageEngine {
   readonly balances: AppendTable;
   readonly expiries: AppendTable;
   readonly failedIds: AppendTable;
+  readonly transferMarks: AppendTable;
+  readonly expiryMarks: AppendTable;
 
   /** For the scrubber and for checkers in tests. */
   readonly grid: Grid;
@@ -101,6 +103,8 @@ export class StorageEngine {
     this.balances = append[1]!;
     this.expiries = append[2]!;
     this.failedIds = append[3]!;
+    this.transferMarks = append[4]!;
+    this.expiryMarks = append[5]!;
     const tables = [...paged, ...append];
     this.state = new CheckpointState((id) => tables.find((table) => table.id === id)!.refs);
     this.cache = new BlockCache(options.io, options.cacheBytes, fetchReadsMax);

@@ -103,6 +103,8 @@ export const appendTableFormats = [
   { id: 3, name: "balances", rowSize: 128 },
   { id: 4, name: "expiries", rowSize: 160 },
   { id: 5, name: "failed ids", rowSize: 16 },
+  { id: 6, name: "transfer marks", rowSize: 8 },
+  { id: 7, name: "expiry marks", rowSize: 8 },
 ] as const;
 
 for (const format of appendTableFormats) {

@@ -169,6 +169,8 @@ export class MemoryStore implements LedgerStore {
   readonly failedIds: MemoryAppendTable;
   readonly indexes: MemoryIndexes;
   readonly random: Prng;
+  readonly transferMarks: MemoryAppendTable;
+  readonly expiryMarks: MemoryAppendTable;
   fetches = 0;
   fetchedRowsMax = 0;
 
@@ -187,6 +189,8 @@ export class MemoryStore implements LedgerStore {
     this.expiries = new MemoryAppendTable("expiries", 40, this.random);
     this.failedIds = new MemoryAppendTable("failedIds", 4, this.random);
     this.indexes = new MemoryIndexes(this);
+    this.transferMarks = new MemoryAppendTable("transferMarks", 2, this.random);
+    this.expiryMarks = new MemoryAppendTable("expiryMarks", 2, this.random);
   }
 
   fetch(
@@ -198,9 +202,7 @@ export class MemoryStore implements LedgerStore {
   ): boolean {
     assert(count > 0 && count <= rows.length, "as many rows as said");
     assert(target.length >= count * table.rowWords, "the rows fit the target");
-    const source = [this.transfers, this.balances, this.expiries, this.failedIds].find(
-      (known) => known === table,
-    );
+    const source = this.appendTables().find((known) => known === table);
     assert(source !== undefined, "the table is this store's");
     for (let index = 0; index < count; index += 1) {
       assert(rows[index]! < source.count, "rows are below the table's count");
@@ -230,6 +232,11 @@ export class MemoryStore implements LedgerStore {
     return false;
   }
 
+  private appendTables(): readonly MemoryAppendTable[] {
+    const { transfers, balances, expiries, failedIds, transferMarks, expiryMarks } = this;
+    return [transfers, balances, expiries, failedIds, transferMarks, expiryMarks];
+  }
+
   /** Delivers the fetch that is under way. False when there is none. */
   deliver(): boolean {
     const { pending } = this;
@@ -249,6 +256,8 @@ export class MemoryStore implements LedgerStore {
     this.balances.endOp();
     this.expiries.endOp();
     this.failedIds.endOp();
+    this.transferMarks.endOp();
+    this.expiryMarks.endOp();
   }
 
   /** A restart: indexes forget what is in no complete run. */
