@@ -3,6 +3,7 @@
  * more: no callback that is still owed is called.
  */
 import type { FileHandle, FileIo } from "../io/io.ts";
+import type { RunOptions } from "./runs/options.ts";
 
 /** Why the engine gave up. Stable: operators' tools may match on it. */
 export const FatalCode = {
@@ -62,6 +63,8 @@ export interface StorageOptions {
   readonly pageCopyBytes: number;
   /** log2 of the bytes by which the tables of mutable rows grow; default: 22. */
   readonly slabSizeLog2?: number | undefined;
+  /** Constants of sorted runs, for tests and the simulator: what is left out is as on a server. */
+  readonly runs?: Partial<RunOptions> | undefined;
   /** Zeroed memory for table slabs. */
   allocateWords(count: number): Uint32Array;
   /**

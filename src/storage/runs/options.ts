@@ -3,6 +3,8 @@
  * decides which blocks are written where, and stands in the manifest. Tests and the simulator make
  * everything small, so that few rows pass every path.
  */
+import { runKernels } from "../../native/sorted-runs/kernels.ts";
+import type { RunKernels } from "../../native/sorted-runs/run-kernels.ts";
 import { payloadSize } from "../format.ts";
 
 /** Words of an entry with a key of 64 bits, and of one with 128 bits: row, then key. */
@@ -26,6 +28,25 @@ export const runConstantsDefault: RunConstants = {
   blockEntriesShort: payloadSize / 4 / entryWordsShort,
   blockEntriesLong: payloadSize / 4 / entryWordsLong,
 };
+
+/** What the engine is given of it; tests and the simulator choose, a server takes the defaults. */
+export interface RunOptions extends RunConstants {
+  readonly kernels: RunKernels;
+  /** Seed of the filters, a word. */
+  readonly filterSeed: number;
+  /** Blocks in memory that are sealed and being written: sizes memory, not format. */
+  readonly writeBlocks: number;
+}
+
+export function runOptions(cluster: Uint32Array, given: Partial<RunOptions> = {}): RunOptions {
+  return {
+    ...runConstantsDefault,
+    kernels: given.kernels ?? runKernels(),
+    filterSeed: (cluster[0]! ^ cluster[1]! ^ cluster[2]! ^ cluster[3]!) >>> 0,
+    writeBlocks: 128,
+    ...given,
+  };
+}
 
 /** Runs of a level that are merged into one of the next. */
 export const levelRuns = 4;
