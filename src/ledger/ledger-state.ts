@@ -1,11 +1,11 @@
 /**
- * All that the operations share: the tables, the in-memory indexes over them, and the few numbers
- * that are neither. Knows how to add a transfer or an account to the tables, how to undo what a
+ * All that the operations share: the tables, the indexes over them, and the few numbers that are
+ * neither. Knows how to add a transfer or an account to the tables, how to undo what a
  * broken chain did, and how to bring the indexes up to date at the end of a request.
  *
  * What is undone with a chain is kept current event by event: tables, id tables, largest
- * timestamps, `pulse_next`. What only later requests read (timestamps, posting lists, the queue of
- * expiries) is brought up to date once, by `finishTransfers` or `finishAccounts`, so that nothing
+ * timestamps, `pulse_next`. What only later requests read (timestamps, sorted indexes, attributes of
+ * accounts, the queue of expiries) is brought up to date once, by `finishTransfers` or `finishAccounts`, so that nothing
  * of it ever needs undoing.
  */
 import { assert } from "../core/assert.ts";
@@ -14,7 +14,7 @@ import { eventsMax } from "./batch.ts";
 import { ExpiryQueue } from "./indexes/expiry-queue.ts";
 import { IdTable } from "./indexes/id-table.ts";
 import { AttributeIndexes } from "./indexes/posting-index.ts";
-import { PostingArena, PostingLists } from "./indexes/posting-lists.ts";
+import { PostingArena } from "./indexes/posting-lists.ts";
 import { Recycler } from "./indexes/recycler.ts";
 import { type AllocateWords, Slabs } from "./indexes/slabs.ts";
 import { TimestampIndex } from "./indexes/timestamp-index.ts";
@@ -26,7 +26,8 @@ import {
   transferRecord,
 } from "./records.ts";
 import { RowCache } from "./row-cache.ts";
-import type { AppendTable, LedgerStore, PagedTable } from "./store.ts";
+import type { AppendTable, LedgerStore, PagedTable, TransferIndexes } from "./store.ts";
+import { addTransferEntries } from "./transfer-entries.ts";
 import { UndoLog } from "./undo-log.ts";
 
 const timeoutWord = transferRecord.word.timeout;
@@ -38,9 +39,6 @@ const recordWords = transferRecord.size / 4;
 
 /** `closed` in the word of an account that holds code and flags. */
 export const accountClosedBit = AccountFlag.closed << 16;
-
-/** Rows whose lists are brought into the processor's cache at a time. */
-const warmRows = 64;
 
 /** Slots that the id tables start with: takes the inserts of one request without growing. */
 const idSlotsLog2 = 15;
@@ -58,6 +56,7 @@ export class LedgerState {
   readonly balances: AppendTable;
   readonly expiries: AppendTable;
   readonly failedIds: AppendTable;
+  readonly indexes: TransferIndexes;
   readonly accountShift: number;
   readonly accountMask: number;
 
@@ -69,9 +68,6 @@ export class LedgerState {
   readonly transferTimes: TimestampIndex;
   readonly expiryTimes: TimestampIndex;
   readonly accountAttributes: AttributeIndexes;
-  readonly transferAttributes: AttributeIndexes;
-  /** Per account row, its transfers: side 0 where they debit it, side 1 where they credit it. */
-  readonly accountTransfers: PostingLists;
   readonly expiryQueue: ExpiryQueue;
   private readonly arena: PostingArena;
 
@@ -115,6 +111,7 @@ export class LedgerState {
     this.balances = store.balances;
     this.expiries = store.expiries;
     this.failedIds = store.failedIds;
+    this.indexes = store.indexes;
     assert(this.accounts.rowSize === accountRecord.size, "account rows are the wire's");
     assert(this.transfers.rowWords === recordWords, "transfer rows are the wire's");
     assert(this.balances.rowWords === recordWords, "balance rows hold two accounts'");
@@ -139,8 +136,6 @@ export class LedgerState {
     this.expiryTimes = new TimestampIndex(allocateWords);
     this.arena = new PostingArena(allocateWords);
     this.accountAttributes = new AttributeIndexes(this.arena, seed, memory);
-    this.transferAttributes = new AttributeIndexes(this.arena, seed, memory);
-    this.accountTransfers = new PostingLists(this.arena, allocateWords);
     this.expiryQueue = new ExpiryQueue(allocateWords);
     // An event may need its own row, if the id exists, and that of its pending transfer.
     this.rowCache = new RowCache(store, this.transfers, 2 * eventsMax, options.allocateWords);
@@ -157,8 +152,6 @@ export class LedgerState {
     this.transferTimes.clear();
     this.expiryTimes.clear();
     this.accountAttributes.clear();
-    this.transferAttributes.clear();
-    this.accountTransfers.clear();
     this.expiryQueue.clear();
     this.arena.clear();
     this.lastAccountTime.fill(0);
@@ -297,16 +290,12 @@ export class LedgerState {
     const first = this.requestFirstRow;
     const end = transfers.count;
     for (let row = first; row < end; row += 1) {
-      if ((row - first) % warmRows === 0) this.warmLists(row - first, end - row);
       const at = transfers.find(row);
-      const created = row - first;
-      this.indexTransfer(
-        transfers.foundWords,
-        at,
-        row,
-        this.debitRows[created]!,
-        this.creditRows[created]!,
-      );
+      const words = transfers.foundWords;
+      const debitRow = this.debitRows[row - first]!;
+      const creditRow = this.creditRows[row - first]!;
+      addTransferEntries(this.indexes, words, at, row, debitRow, creditRow);
+      this.indexTransfer(words, at, row);
     }
     for (let index = 0; index < this.resolvedCount; index += 1) {
       const row = this.resolvedRows[index]!;
@@ -317,32 +306,9 @@ export class LedgerState {
     this.transferIds.settle();
   }
 
-  /** Lets the cache misses of the next rows' lists overlap. */
-  private warmLists(created: number, rows: number): void {
-    const lists = this.accountTransfers;
-    const end = created + Math.min(warmRows, rows);
-    let read = 0;
-    for (let index = created; index < end; index += 1) {
-      read ^= lists.warmEntry(this.debitRows[index]!) ^ lists.warmEntry(this.creditRows[index]!);
-    }
-    for (let index = created; index < end; index += 1) {
-      read ^= lists.warmTail(this.debitRows[index]!) ^ lists.warmTail(this.creditRows[index]!);
-    }
-    this.warmed = read;
-  }
-
-  /** Adds a transfer to the indexes that are not kept event by event. */
-  indexTransfer(
-    words: Uint32Array,
-    at: number,
-    row: number,
-    debitRow: number,
-    creditRow: number,
-  ): void {
+  /** Adds a stored transfer to the indexes in memory that are not kept event by event. */
+  indexTransfer(words: Uint32Array, at: number, row: number): void {
     this.transferTimes.append(words, at + timestampWord);
-    this.accountTransfers.append(debitRow, row, 0);
-    this.accountTransfers.append(creditRow, row, 1);
-    this.transferAttributes.append(words, at, row);
     if (
       words[at + timeoutWord] !== 0 &&
       ((words[at + codeFlagsWord]! >>> 16) & TransferFlag.pending) !== 0 &&

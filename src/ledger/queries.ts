@@ -4,8 +4,8 @@
  * them, copy them into the reply. Nothing is held beyond one chunk and the reply.
  */
 import { Action, eventSize, operationAction, resultMax, subBatchCount } from "./batch.ts";
+import { AccountConditions, TransferConditions } from "./conditions.ts";
 import { Filter } from "./filter.ts";
-import { noRow } from "./indexes/posting-cursor.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import {
   AccountFlag,
@@ -20,7 +20,7 @@ import {
 import type { ReplyWriter } from "./reply-writer.ts";
 import { Request } from "./request.ts";
 import { RowScan } from "./row-scan.ts";
-import type { LedgerStore } from "./store.ts";
+import { type LedgerStore, noRow, unread } from "./store.ts";
 
 const transferWords = transferRecord.size / 4;
 const codeFlagsWord = transferRecord.word.code;
@@ -36,7 +36,7 @@ const chunkRows = 256;
 const Phase = {
   /** The next sub-batch's filter is to be read. */
   filter: 0,
-  /** Rows of the next chunk are to be chosen and fetched. */
+  /** Rows of the next chunk are being chosen. */
   choose: 1,
   /** The chunk's transfers have been fetched. */
   transfers: 2,
@@ -47,6 +47,8 @@ const Phase = {
 export class Queries {
   private readonly filter = new Filter();
   private readonly scan = new RowScan();
+  private readonly accountConditions: AccountConditions;
+  private readonly transferConditions: TransferConditions;
   private readonly rows = new Uint32Array(chunkRows);
   private readonly transferWords = new Uint32Array(chunkRows * transferWords);
   private readonly balanceWords = new Uint32Array(chunkRows * transferWords);
@@ -63,7 +65,10 @@ export class Queries {
     private readonly store: LedgerStore,
     private readonly reply: ReplyWriter,
     private readonly onFetched: () => void,
-  ) {}
+  ) {
+    this.accountConditions = new AccountConditions(state.accountAttributes);
+    this.transferConditions = new TransferConditions(store.indexes);
+  }
 
   start(request: Request): void {
     const { operation, bytes, byteAt, byteLength } = request;
@@ -79,13 +84,15 @@ export class Queries {
     for (;;) {
       if (this.phase === Phase.filter) {
         if (this.subBatch === this.subBatches) return true;
-        if (this.beginFilter()) this.phase = Phase.choose;
+        if (this.beginFilter()) this.beginChunk();
         else this.endFilter();
       } else if (this.phase === Phase.choose) {
         if (this.action === Action.queryAccounts) {
           this.copyAccounts();
           this.endFilter();
-        } else if (this.choose() === 0) {
+        } else if (!this.choose()) {
+          return false;
+        } else if (this.rowCount === 0) {
           this.endFilter();
         } else {
           this.phase = Phase.transfers;
@@ -97,11 +104,11 @@ export class Queries {
           if (!this.fetchBalances()) return false;
         } else {
           this.copyTransfers();
-          this.phase = Phase.choose;
+          this.beginChunk();
         }
       } else {
         this.copyBalances();
-        this.phase = Phase.choose;
+        this.beginChunk();
       }
     }
   }
@@ -120,7 +127,7 @@ export class Queries {
     this.limit = Math.min(filter.limit, resultMax(operation, bodySizeMax));
     if (this.action === Action.queryAccounts) {
       scan.begin(filter, state.accountTimes);
-      scan.addAttributes(filter, state.accountAttributes);
+      this.accountConditions.add(filter, scan);
       return true;
     }
     scan.begin(filter, state.transferTimes);
@@ -128,10 +135,16 @@ export class Queries {
       const row = state.accountIds.findRow(filter.accountId, 0);
       if (row < 0) return false;
       if (this.action === Action.getAccountBalances && !this.hasHistory(row)) return false;
-      scan.addAccount(filter, state.accountTransfers, row);
+      this.transferConditions.addAccount(filter, row, scan);
     }
-    scan.addAttributes(filter, state.transferAttributes);
+    this.transferConditions.addAttributes(filter, scan);
+    scan.leaveOutLong();
     return true;
+  }
+
+  private beginChunk(): void {
+    this.phase = Phase.choose;
+    this.rowCount = 0;
   }
 
   private endFilter(): void {
@@ -156,18 +169,20 @@ export class Queries {
     }
   }
 
-  /** Chooses the rows of the next chunk. Returns their number. */
-  private choose(): number {
+  /** Chooses the rows of the chunk. False: called back later, to go on where it was. */
+  private choose(): boolean {
     const wanted = Math.min(chunkRows, this.limit - this.reply.count);
-    let count = 0;
-    while (count < wanted) {
+    while (this.rowCount < wanted) {
       const row = this.scan.nextRow();
-      if (row === noRow) break;
-      this.rows[count] = row;
-      count += 1;
+      if (row === noRow) return true;
+      if (row !== unread) {
+        this.rows[this.rowCount] = row;
+        this.rowCount += 1;
+      } else if (!this.scan.read(this.onFetched)) {
+        return false;
+      }
     }
-    this.rowCount = count;
-    return count;
+    return true;
   }
 
   private fetchTransfers(): boolean {

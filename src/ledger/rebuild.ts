@@ -1,11 +1,13 @@
 /**
  * Rebuilds the in-memory indexes from the tables, after a start or when a replica has jumped to
- * another checkpoint: accounts from memory, then transfers, burnt ids and expiries in chunks.
+ * another checkpoint: accounts from memory, then transfers, burnt ids and expiries in chunks. Adds
+ * to the sorted indexes what is in none of their runs.
  */
 import { assert } from "../core/assert.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { expiryRecord, transferRecord } from "./records.ts";
 import type { AppendTable, LedgerStore } from "./store.ts";
+import { addTransferEntries } from "./transfer-entries.ts";
 
 const timestampWord = transferRecord.word.timestamp;
 const debitWord = transferRecord.word.debitAccountId;
@@ -108,16 +110,23 @@ export class Rebuild {
 
   private indexTransfer(words: Uint32Array, at: number, row: number): void {
     const { state } = this;
-    const debitRow = state.accountIds.findRow(words, at + debitWord);
-    const creditRow = state.accountIds.findRow(words, at + creditWord);
-    assert(debitRow >= 0, "accounts of transfers exist");
-    assert(creditRow >= 0, "accounts of transfers exist");
     const hash = state.transferIds.hash(words, at);
     assert(state.transferIds.find(hash, words, at) === 0, "a transfer exists once");
     state.keepTransferId(words, at, row);
     state.transferIds.insertHere(hash, row);
-    state.indexTransfer(words, at, row, debitRow, creditRow);
+    // The entries of rows before are in runs.
+    if (row >= this.store.indexes.covered.transfers) this.addEntries(words, at, row);
+    state.indexTransfer(words, at, row);
     state.lastTransferTime[0] = words[at + timestampWord]!;
     state.lastTransferTime[1] = words[at + timestampWord + 1]!;
+  }
+
+  private addEntries(words: Uint32Array, at: number, row: number): void {
+    const { state } = this;
+    const debitRow = state.accountIds.findRow(words, at + debitWord);
+    const creditRow = state.accountIds.findRow(words, at + creditWord);
+    assert(debitRow >= 0, "accounts of transfers exist");
+    assert(creditRow >= 0, "accounts of transfers exist");
+    addTransferEntries(this.store.indexes, words, at, row, debitRow, creditRow);
   }
 }

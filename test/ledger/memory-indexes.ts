@@ -187,6 +187,7 @@ export class MemoryIndexes implements TransferIndexes {
   rebuilt(): void {
     assert(!this.ready, "all is added again once");
     this.ready = true;
+    this.checkComplete();
   }
 
   findIds(
@@ -217,6 +218,7 @@ export class MemoryIndexes implements TransferIndexes {
 
   endOp(): void {
     assert(this.ready, "no op ends before all was added again");
+    this.checkComplete();
     this.version += 1;
     const { random, transfers, failedIds } = this.store;
     if (!samePosition(this.covered, this.cut)) {
@@ -233,5 +235,14 @@ export class MemoryIndexes implements TransferIndexes {
     this.burnt.length = this.covered.failedIds;
     this.ready = false;
     this.version += 1;
+  }
+
+  /** Some entries every row has. */
+  private checkComplete(): void {
+    const { count } = this.store.transfers;
+    assert(this.ids.entries === count, "transfers are indexed by id");
+    assert(this.accounts.entries === 2 * count, "transfers are indexed by both accounts");
+    assert(this.ledger.entries === count, "transfers are indexed by ledger");
+    assert(this.code.entries === count, "transfers are indexed by code");
   }
 }

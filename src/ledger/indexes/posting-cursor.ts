@@ -5,6 +5,7 @@
  * until all stand on the same one.
  */
 import { assert } from "../../core/assert.ts";
+import { noRow } from "../store.ts";
 import {
   arenaSlabMask,
   arenaSlabShift,
@@ -14,8 +15,6 @@ import {
   type PostingArena,
   type PostingLists,
 } from "./posting-lists.ts";
-
-export const noRow = -1;
 
 /** Which postings of a list count: bit 0 for those on side 0, bit 1 for those on side 1. */
 export const Sides = { first: 1, second: 2, both: 3 } as const;
@@ -98,6 +97,11 @@ export class PostingCursor {
     }
     if (this.single >= 0) return this.seekSingle(target);
     return this.ascending ? this.seekUp(2 * target) : this.seekDown(2 * target + 1);
+  }
+
+  /** As cursors over what lies on disk: nothing is ever unread here. */
+  read(): boolean {
+    return true;
   }
 
   /**

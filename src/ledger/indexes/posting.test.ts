@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Prng } from "../../core/prng.ts";
-import { noRow, PostingCursor, Sides } from "./posting-cursor.ts";
+import { noRow } from "../store.ts";
+import { PostingCursor, Sides } from "./posting-cursor.ts";
 import { hash32, hash64, KeyedPostings } from "./posting-index.ts";
 import { PostingArena, PostingLists } from "./posting-lists.ts";
 import { Recycler } from "./recycler.ts";
