@@ -68,6 +68,36 @@ test("a block being read is neither served nor evicted", () => {
   expect(cache.find(7)).toBe(pinned);
 });
 
+test("a block that is forgotten is not served, and the others still are", () => {
+  const cache = cacheOf(40);
+  const random = new Prng(5);
+  const cached = new Set<number>();
+  for (let step = 0; step < 5_000; step += 1) {
+    const address = 1 + random.below(40);
+    if (random.chance(0.5)) {
+      cache.forget(address);
+      cached.delete(address);
+    } else if (!cached.has(address)) {
+      read(cache, address);
+      cached.add(address);
+    }
+    const asked = 1 + random.below(40);
+    const slot = cache.find(asked);
+    expect(slot >= 0).toBe(cached.has(asked));
+    if (slot >= 0) expect(cache.holds(slot, asked)).toBe(true);
+  }
+});
+
+test("a slot says whose block it holds", () => {
+  const cache = cacheOf(2);
+  read(cache, 5);
+  const slot = cache.find(5);
+  read(cache, 6);
+  expect(cache.holds(slot, 5)).toBe(true);
+  for (const address of [7, 8, 9]) read(cache, address);
+  expect(cache.holds(slot, 5)).toBe(false);
+});
+
 test("a damaged block is not served", () => {
   const cache = cacheOf(3);
   cache.abandon(cache.take());

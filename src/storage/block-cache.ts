@@ -83,6 +83,27 @@ export class BlockCache {
     return -1;
   }
 
+  /** True while `slot`, which `find` named, still has the block at `address`. */
+  holds(slot: number, address: number): boolean {
+    if (this.addresses[slot] !== address) return false;
+    this.referenced[slot] = 1;
+    return true;
+  }
+
+  /** The block at `address` is in use no more: another one may be written there. */
+  forget(address: number): void {
+    let at = this.home(address);
+    while (this.index[at] !== 0) {
+      const slot = this.index[at]! - 1;
+      if (this.addresses[slot] === address) {
+        this.remove(slot);
+        this.referenced[slot] = 0;
+        return;
+      }
+      at = (at + 1) & this.indexMask;
+    }
+  }
+
   /** An empty slot to read into; it stays pinned until `fill` or `abandon`. */
   take(): number {
     // Two rounds clear every mark; fewer slots than there are may be pinned.

@@ -23,6 +23,8 @@ export class BlockRequest {
   /** For the name, and for the source: rows, pages or entries from `first` on. */
   first = 0;
   count = 0;
+  /** The source's own. */
+  tag = 0;
 }
 
 export interface BlockSource {

@@ -23,6 +23,7 @@ import { AppendTable } from "./append-table.ts";
 import { BlockCache } from "./block-cache.ts";
 import { BlockReader } from "./block-reader.ts";
 import { BlockRepairs } from "./block-repairs.ts";
+import { CachedReader, cachedReadsMax } from "./cached-reader.ts";
 import { CheckpointReader } from "./checkpoint-reader.ts";
 import { CheckpointState } from "./checkpoint-state.ts";
 import { CheckpointWriter } from "./checkpoint-writer.ts";
@@ -34,7 +35,7 @@ import type { BlockRepairer, StorageOptions, StorageSummary, Trailer } from "./o
 import { PageCopies } from "./page-copies.ts";
 import { PageSpace } from "./page-space.ts";
 import { PagedTable, slabSizeLog2Default } from "./paged-table.ts";
-import { fetchReadsMax, RowFetcher } from "./row-fetcher.ts";
+import { RowFetcher } from "./row-fetcher.ts";
 import { StateLoader } from "./state-loader.ts";
 
 export type { StorageOptions, StorageSummary, Trailer } from "./options.ts";
@@ -107,8 +108,9 @@ export class StorageEngine {
     this.expiryMarks = append[5]!;
     const tables = [...paged, ...append];
     this.state = new CheckpointState((id) => tables.find((table) => table.id === id)!.refs);
-    this.cache = new BlockCache(options.io, options.cacheBytes, fetchReadsMax);
-    this.fetcher = new RowFetcher(this.grid, this.cache, options.onDamaged);
+    this.cache = new BlockCache(options.io, options.cacheBytes, cachedReadsMax);
+    const reader = new CachedReader(this.grid, this.cache, options.onDamaged);
+    this.fetcher = new RowFetcher(this.cache, reader);
     this.writer = new CheckpointWriter(
       this.grid,
       this.state,
@@ -118,6 +120,7 @@ export class StorageEngine {
       options.checkpointInterval,
     );
     this.grid.onProgress = () => this.progress();
+    this.grid.onAcquired = (address) => this.cache.forget(address);
   }
 
   /** Before `open`: damaged blocks are waited for, while `repairer` gets them from elsewhere. */

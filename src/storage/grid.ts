@@ -90,6 +90,8 @@ export class Grid {
   /** Gets blocks from other replicas; null where there are none. Set once by the engine. */
   repairs: BlockRepairs | null = null;
   blocksWritten = 0;
+  /** Called when an address is handed out: what lay there before is in use no more. */
+  onAcquired: (address: number) => void = () => {};
   /** Called after each completion that may let more writes start. Set once by the engine. */
   onProgress: () => void = () => {};
 
@@ -130,6 +132,7 @@ export class Grid {
   acquire(): number {
     const address = this.freeSet.acquire();
     if (this.repairs !== null) this.repairs.abandon(address);
+    this.onAcquired(address);
     const word = (address - 1) >>> 5;
     if (word >= this.unwritten.length) {
       const larger = new Uint32Array(Math.max(this.unwritten.length * 2, word + 1));
