@@ -2,11 +2,13 @@
  * The filter of a query, read from its wire form and checked (protocol/semantics.md §7.1). Filters
  * come from clients; an invalid one is no error but finds nothing.
  */
+import { assert } from "../core/assert.ts";
 import { u64CompareAt, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
 import {
   AccountFilterFlag,
   accountFilterFlagsUndefined,
   accountFilterRecord,
+  accountRecord,
   changeEventsFilterRecord,
   QueryFilterFlag,
   queryFilterFlagsUndefined,
@@ -25,6 +27,12 @@ const ledgerWord = transferRecord.word.ledger;
 const codeWord = transferRecord.word.code;
 const debitWord = transferRecord.word.debitAccountId;
 const creditWord = transferRecord.word.creditAccountId;
+
+assert(accountRecord.word.userData128 === userData128Word, "accounts and transfers agree");
+assert(accountRecord.word.userData64 === userData64Word, "accounts and transfers agree");
+assert(accountRecord.word.userData32 === userData32Word, "accounts and transfers agree");
+assert(accountRecord.word.ledger === ledgerWord, "accounts and transfers agree");
+assert(accountRecord.word.code === codeWord, "accounts and transfers agree");
 
 export class Filter {
   /** Conditions; zero is none. */

@@ -1,8 +1,7 @@
 /**
- * Walks one posting list in either direction, and yields the rows of the postings on the wanted
- * sides. `seek` only ever moves on in the direction of the walk, so that a walk crosses each block at
- * most once, and several cursors can leapfrog: each seeks to the row that another has reached,
- * until all stand on the same one.
+ * Walks one posting list in either direction, and yields its rows. `seek` only ever moves on in the
+ * direction of the walk, so that a walk crosses each block at most once, and several cursors can
+ * leapfrog: each seeks to the row that another has reached, until all stand on the same one.
  */
 import { assert } from "../../core/assert.ts";
 import { noRow } from "../store.ts";
@@ -16,15 +15,11 @@ import {
   type PostingLists,
 } from "./posting-lists.ts";
 
-/** Which postings of a list count: bit 0 for those on side 0, bit 1 for those on side 1. */
-export const Sides = { first: 1, second: 2, both: 3 } as const;
-
 const noBlock = new Uint32Array(0);
 
 export class PostingCursor {
   private arena: PostingArena | null = null;
   private ascending = true;
-  private sides: number = Sides.both;
   /** The row that the cursor stands on; `noRow` before the first seek and after the last row. */
   private row: number = noRow;
   private exhausted = true;
@@ -46,22 +41,15 @@ export class PostingCursor {
     this.row = noRow;
   }
 
-  openSingle(posting: number, ascending: boolean, sides: number): void {
+  openSingle(posting: number, ascending: boolean): void {
     this.ascending = ascending;
-    this.sides = sides;
     this.single = posting;
-    this.exhausted = !this.wanted(posting);
+    this.exhausted = false;
     this.row = noRow;
   }
 
   /** @param start - No row before it (in the direction of the walk) will be asked for. */
-  openList(
-    lists: PostingLists,
-    entry: number,
-    ascending: boolean,
-    sides: number,
-    start: number,
-  ): void {
+  openList(lists: PostingLists, entry: number, ascending: boolean, start: number): void {
     const count = lists.count(entry);
     if (count === 0) {
       this.openEmpty();
@@ -70,19 +58,18 @@ export class PostingCursor {
     const slab = lists.entries.slabs[entry >>> lists.entries.shift]!;
     const at = (entry & lists.entries.mask) * entryWords;
     if (count === 1) {
-      this.openSingle(slab[at]!, ascending, sides);
+      this.openSingle(slab[at]!, ascending);
       return;
     }
     this.arena = lists.arena;
     this.ascending = ascending;
-    this.sides = sides;
     this.single = -1;
     this.exhausted = false;
     this.row = noRow;
     this.lastBlock = slab[at + 1]!;
     this.lastUsed = lists.used(entry);
     this.enter(slab[at]!);
-    this.approach(2 * start + (ascending ? 0 : 1), slab[at + 3]!);
+    this.approach(start, slab[at + 3]!);
     this.place = ascending ? 0 : this.postings - 1;
   }
 
@@ -96,7 +83,7 @@ export class PostingCursor {
       return this.row;
     }
     if (this.single >= 0) return this.seekSingle(target);
-    return this.ascending ? this.seekUp(2 * target) : this.seekDown(2 * target + 1);
+    return this.ascending ? this.seekUp(target) : this.seekDown(target);
   }
 
   /** As cursors over what lies on disk: nothing is ever unread here. */
@@ -123,13 +110,13 @@ export class PostingCursor {
   }
 
   private seekSingle(target: number): number {
-    const row = this.single >>> 1;
+    const row = this.single;
     if (this.ascending ? row < target : row > target) return this.end();
     this.row = row;
     return row;
   }
 
-  /** First wanted posting at or above `target`. */
+  /** First posting at or above `target`. */
   private seekUp(target: number): number {
     while (this.words[this.postingsAt + this.postings - 1]! < target) {
       if (!this.enterNext()) return this.end();
@@ -146,15 +133,11 @@ export class PostingCursor {
       }
     }
     this.place = from;
-    while (!this.wanted(this.words[this.postingsAt + this.place]!)) {
-      this.place += 1;
-      if (this.place === this.postings && !this.enterNext()) return this.end();
-    }
-    this.row = this.words[this.postingsAt + this.place]! >>> 1;
+    this.row = this.words[this.postingsAt + this.place]!;
     return this.row;
   }
 
-  /** Last wanted posting at or below `target`. */
+  /** Last posting at or below `target`. */
   private seekDown(target: number): number {
     while (this.words[this.postingsAt]! > target) {
       if (!this.enterPrevious()) return this.end();
@@ -170,16 +153,8 @@ export class PostingCursor {
       }
     }
     this.place = to;
-    while (!this.wanted(this.words[this.postingsAt + this.place]!)) {
-      this.place -= 1;
-      if (this.place < 0 && !this.enterPrevious()) return this.end();
-    }
-    this.row = this.words[this.postingsAt + this.place]! >>> 1;
+    this.row = this.words[this.postingsAt + this.place]!;
     return this.row;
-  }
-
-  private wanted(posting: number): boolean {
-    return ((this.sides >>> (posting & 1)) & 1) !== 0;
   }
 
   private end(): number {

@@ -1,6 +1,6 @@
 /**
- * Which rows have a given value in an attribute: user data, ledger, code. Accounts and transfers
- * hold these attributes at the same offsets, so one class indexes either.
+ * Which accounts have a given value in an attribute: user data, ledger, code. Those of transfers lie in
+ * sorted indexes of the storage.
  *
  * A key is found by a 32-bit hash alone, so rows of different keys may share a list: what a cursor
  * yields is a superset, and queries check every row that they return. For ledger, code and
@@ -9,24 +9,18 @@
  * Zero user data is not indexed: it can not be asked for.
  */
 import { assert } from "../../core/assert.ts";
-import { accountRecord, transferRecord } from "../records.ts";
+import { accountRecord } from "../records.ts";
 import { HashSlots } from "./hash-slots.ts";
 import { hashId, rowsMax } from "./id-table.ts";
-import { type PostingCursor, Sides } from "./posting-cursor.ts";
+import type { PostingCursor } from "./posting-cursor.ts";
 import { type PostingArena, PostingLists } from "./posting-lists.ts";
 import type { Recycler } from "./recycler.ts";
 
-const userData128Word = transferRecord.word.userData128;
-const userData64Word = transferRecord.word.userData64;
-const userData32Word = transferRecord.word.userData32;
-const ledgerWord = transferRecord.word.ledger;
-const codeWord = transferRecord.word.code;
-
-assert(accountRecord.word.userData128 === userData128Word, "accounts and transfers agree");
-assert(accountRecord.word.userData64 === userData64Word, "accounts and transfers agree");
-assert(accountRecord.word.userData32 === userData32Word, "accounts and transfers agree");
-assert(accountRecord.word.ledger === ledgerWord, "accounts and transfers agree");
-assert(accountRecord.word.code === codeWord, "accounts and transfers agree");
+const userData128Word = accountRecord.word.userData128;
+const userData64Word = accountRecord.word.userData64;
+const userData32Word = accountRecord.word.userData32;
+const ledgerWord = accountRecord.word.ledger;
+const codeWord = accountRecord.word.code;
 
 /** Mixes 32 bits into 32 bits, one-to-one. Signed. */
 export function hash32(value: number, seed: number): number {
@@ -59,7 +53,7 @@ export class KeyedPostings {
 
   append(hash: number, row: number): void {
     if (this.lastEntry >= 0 && hash === this.lastHash) {
-      this.lists.append(this.lastEntry, row, 0);
+      this.lists.append(this.lastEntry, row);
       return;
     }
     const reference = this.slots.first(hash);
@@ -74,9 +68,9 @@ export class KeyedPostings {
       entry = this.entries;
       this.entries += 1;
       this.slots.replace(entry + 1);
-      this.lists.append(entry, -1 - reference, 0);
+      this.lists.append(entry, -1 - reference);
     }
-    this.lists.append(entry, row, 0);
+    this.lists.append(entry, row);
     this.lastHash = hash;
     this.lastEntry = entry;
   }
@@ -89,10 +83,10 @@ export class KeyedPostings {
       return 0;
     }
     if (reference < 0) {
-      cursor.openSingle((-1 - reference) * 2, ascending, Sides.first);
+      cursor.openSingle(-1 - reference, ascending);
       return 1;
     }
-    cursor.openList(this.lists, reference - 1, ascending, Sides.first, start);
+    cursor.openList(this.lists, reference - 1, ascending, start);
     return this.lists.count(reference - 1);
   }
 
@@ -104,7 +98,7 @@ export class KeyedPostings {
   }
 }
 
-/** The attribute indexes of accounts, or of transfers. */
+/** The attribute indexes of accounts. */
 export class AttributeIndexes {
   private readonly userData128: KeyedPostings;
   private readonly userData64: KeyedPostings;

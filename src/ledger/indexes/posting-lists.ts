@@ -1,7 +1,6 @@
 /**
- * Lists of ascending postings, one list per key of an index: "the transfers of account 7".
- * Appended to, never changed otherwise, walked in both directions. A posting is 2 · row + side;
- * the side is 0 but in the lists of accounts, where it tells debits (0) from credits (1).
+ * Lists of ascending postings, one list per key of an index: "the accounts of ledger 7".
+ * Appended to, never changed otherwise, walked in both directions. A posting is the number of a row.
  *
  * A list is a chain of blocks that grow with it, 8 … 1024 words each, so that short lists waste
  * little and long ones are crossed in few hops:
@@ -96,34 +95,8 @@ export class PostingLists {
     return slab[(entry & this.entries.mask) * entryWords + 2]! & usedMask;
   }
 
-  /**
-   * Reads the entry of a list, so that it is in the processor's cache when `append` comes. The
-   * result means nothing.
-   */
-  warmEntry(entry: number): number {
-    const entries = this.entries;
-    const slab = entries.slabs[entry >>> entries.shift];
-    if (slab === undefined || slab.length === 0) return 0;
-    return slab[(entry & entries.mask) * entryWords + 2]!;
-  }
-
-  /** The same for the place of the next posting, once the entry is in the cache. */
-  warmTail(entry: number): number {
-    const entries = this.entries;
-    const slab = entries.slabs[entry >>> entries.shift];
-    if (slab === undefined || slab.length === 0) return 0;
-    const at = (entry & entries.mask) * entryWords;
-    const used = slab[at + 2]! & usedMask;
-    // A list without blocks has 0 here: some word of the arena, or no slab yet.
-    const last = slab[at + 1]!;
-    const words = this.arena.slabs[last >>> arenaSlabShift];
-    if (words === undefined) return 0;
-    return words[(last & arenaSlabMask & ~7) + used]!;
-  }
-
   /** Appends a posting, which is above all postings of the list. */
-  append(entry: number, row: number, side: number): void {
-    const posting = row * 2 + side;
+  append(entry: number, posting: number): void {
     const entries = this.entries;
     const slabIndex = entry >>> entries.shift;
     if (slabIndex >= entries.slabs.length || entries.slabs[slabIndex]!.length === 0) {

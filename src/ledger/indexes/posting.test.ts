@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Prng } from "../../core/prng.ts";
 import { noRow } from "../store.ts";
-import { PostingCursor, Sides } from "./posting-cursor.ts";
+import { PostingCursor } from "./posting-cursor.ts";
 import { hash32, hash64, KeyedPostings } from "./posting-index.ts";
 import { PostingArena, PostingLists } from "./posting-lists.ts";
 import { Recycler } from "./recycler.ts";
@@ -41,27 +41,21 @@ test.each([1, 2, 7, 60, 700, 9000])("lists of up to %i postings, walked both way
       const arena = new PostingArena(allocateOnHeap);
       const lists = new PostingLists(arena, allocateOnHeap);
       const entries = 3;
-      const model = Array.from({ length: entries }, () => [] as { row: number; side: number }[]);
+      const model = Array.from({ length: entries }, () => [] as number[]);
       let row = 0;
       for (let index = 0; index < length; index += 1) {
         row += random.chance(0.9) ? 1 : random.range(1, 50);
         const entry = random.below(entries);
-        const side = random.below(2);
-        lists.append(entry * 5000, row, side);
-        model[entry]!.push({ row, side });
+        lists.append(entry * 5000, row);
+        model[entry]!.push(row);
       }
       const cursor = new PostingCursor();
       for (let entry = 0; entry < entries; entry += 1) {
         expect(lists.count(entry * 5000)).toBe(model[entry]!.length);
-        for (const sides of [Sides.first, Sides.second, Sides.both]) {
-          const rows = model[entry]!.filter(({ side }) => ((sides >>> side) & 1) === 1).map(
-            (posting) => posting.row,
-          );
-          for (const ascending of [true, false]) {
-            for (const start of [ascending ? 0 : row + 10, random.below(row + 2)]) {
-              cursor.openList(lists, entry * 5000, ascending, sides, start);
-              checkWalk(cursor, rows, ascending, start, random);
-            }
+        for (const ascending of [true, false]) {
+          for (const start of [ascending ? 0 : row + 10, random.below(row + 2)]) {
+            cursor.openList(lists, entry * 5000, ascending, start);
+            checkWalk(cursor, model[entry]!, ascending, start, random);
           }
         }
       }
@@ -73,27 +67,27 @@ test.each([1, 2, 7, 60, 700, 9000])("lists of up to %i postings, walked both way
 test("an empty list has no rows", () => {
   const lists = new PostingLists(new PostingArena(allocateOnHeap), allocateOnHeap);
   const cursor = new PostingCursor();
-  cursor.openList(lists, 3, true, Sides.both, 0);
+  cursor.openList(lists, 3, true, 0);
   expect(cursor.seek(0)).toBe(noRow);
   expect(lists.count(3)).toBe(0);
 });
 
 test("rows of a list ascend", () => {
   const lists = new PostingLists(new PostingArena(allocateOnHeap), allocateOnHeap);
-  lists.append(0, 5, 1);
-  expect(() => lists.append(0, 5, 0)).toThrow("postings ascend");
-  lists.append(0, 6, 0);
+  lists.append(0, 5);
+  expect(() => lists.append(0, 5)).toThrow("postings ascend");
+  lists.append(0, 6);
 });
 
 test("a long list takes little more than its rows", () => {
   const arena = new PostingArena(allocateOnHeap);
   const lists = new PostingLists(arena, allocateOnHeap);
-  for (let row = 0; row < 2_000_000; row += 1) lists.append(0, row, 0);
+  for (let row = 0; row < 2_000_000; row += 1) lists.append(0, row);
   expect(arena.words).toBeLessThan(2_000_000 * 1.2);
   const cursor = new PostingCursor();
-  cursor.openList(lists, 0, true, Sides.first, 1_234_567);
+  cursor.openList(lists, 0, true, 1_234_567);
   expect(cursor.seek(1_234_567)).toBe(1_234_567);
-  cursor.openList(lists, 0, false, Sides.first, 1_765_432);
+  cursor.openList(lists, 0, false, 1_765_432);
   expect(cursor.seek(1_765_432)).toBe(1_765_432);
 });
 
