@@ -8,7 +8,7 @@
  *        → freeze → ( op → compact )* → checkpointWrite         every checkpointInterval ops
  *        → checkpointRoot → (superblock made durable) → checkpointDurable → next freeze
  *
- * Addresses are handed out in `compact` (full blocks, table by table) and in `freeze`, from the
+ * Addresses are handed out in `compact` (full blocks, table by table; blocks of runs) and in `freeze`, from the
  * sequence of ops alone: never by completion order, cache size or time. So replicas that executed
  * the same ops hold the same blocks at the same addresses, and a replica that restarts from a
  * checkpoint writes the same blocks to the same addresses again.
@@ -36,6 +36,9 @@ import { PageCopies } from "./page-copies.ts";
 import { PageSpace } from "./page-space.ts";
 import { PagedTable, slabSizeLog2Default } from "./paged-table.ts";
 import { RowFetcher } from "./row-fetcher.ts";
+import { IndexGroup } from "./runs/index-group.ts";
+import { runOptions } from "./runs/options.ts";
+import { TransferIndexes } from "./runs/transfer-indexes.ts";
 import { StateLoader } from "./state-loader.ts";
 
 export type { StorageOptions, StorageSummary, Trailer } from "./options.ts";
@@ -50,6 +53,8 @@ export class StorageEngine {
   readonly transferMarks: AppendTable;
   readonly expiryMarks: AppendTable;
 
+  readonly indexes: TransferIndexes;
+
   /** For the scrubber and for checkers in tests. */
   readonly grid: Grid;
   readonly state: CheckpointState;
@@ -61,7 +66,10 @@ export class StorageEngine {
   private readonly cache: BlockCache;
   private readonly fetcher: RowFetcher;
   private readonly writer: CheckpointWriter;
+  private readonly group: IndexGroup;
   private opened = false;
+  /** The blocks of runs that the op that ended last is to write are sealed. */
+  private runsAdvanced = true;
   /** The op that `compact` ended last. */
   private op = 0;
   private onCompacted: (() => void) | null = null;
@@ -111,6 +119,15 @@ export class StorageEngine {
     this.cache = new BlockCache(options.io, options.cacheBytes, cachedReadsMax);
     const reader = new CachedReader(this.grid, this.cache, options.onDamaged);
     this.fetcher = new RowFetcher(this.cache, reader);
+    this.group = new IndexGroup(
+      this.grid,
+      runOptions(options.cluster, options.runs),
+      this.transfers,
+      this.failedIds,
+      options.allocateWords,
+      options.onDamaged,
+    );
+    this.indexes = new TransferIndexes(this.group);
     this.writer = new CheckpointWriter(
       this.grid,
       this.state,
@@ -121,6 +138,7 @@ export class StorageEngine {
     );
     this.grid.onProgress = () => this.progress();
     this.grid.onAcquired = (address) => this.cache.forget(address);
+    this.group.onProgress = () => this.progress();
   }
 
   /** Before `open`: damaged blocks are waited for, while `repairer` gets them from elsewhere. */
@@ -224,7 +242,7 @@ export class StorageEngine {
     assert(this.onCompacted === null, "one op at a time");
     if (this.grid.halted) return false;
     this.op = op;
-    let blocks = 0;
+    let blocks = this.group.endOp(op);
     for (let index = 0; index < this.append.length; index += 1) {
       blocks += this.append[index]!.blocksToSeal();
     }
@@ -234,12 +252,13 @@ export class StorageEngine {
     }
     for (let index = 0; index < this.append.length; index += 1) this.append[index]!.seal(op);
     for (let index = 0; index < this.paged.length; index += 1) this.paged[index]!.opEnded();
+    this.runsAdvanced = this.group.advance();
     if (blocks > 0) this.grid.reserveFile();
     this.writer.pace(op);
     if (this.copies.overLimit) this.writer.hurry();
     this.startWrites();
     if (this.grid.halted) return false;
-    if (this.hasRoom()) return true;
+    if (this.runsAdvanced && this.hasRoom()) return true;
     this.onCompacted = onDone;
     return false;
   }
@@ -255,15 +274,18 @@ export class StorageEngine {
 
   private startWrites(): void {
     for (let index = 0; index < this.append.length; index += 1) this.append[index]!.writeSealed();
+    this.group.writes.writeSealed();
     this.writer.writeAllowed();
   }
 
-  /** A write ended or the file grew: more may start, and whoever waits may go on. */
+  /** A write or a read ended, or the file grew: more may start, and whoever waits may go on. */
   private progress(): void {
+    if (this.grid.halted) return;
     this.grid.repairs?.writeAllowed();
+    if (!this.runsAdvanced) this.runsAdvanced = this.group.advance();
     this.startWrites();
     this.writer.syncWhenWritten();
-    if (this.onCompacted === null || !this.hasRoom()) return;
+    if (this.onCompacted === null || !this.runsAdvanced || !this.hasRoom()) return;
     const onDone = this.onCompacted;
     this.onCompacted = null;
     onDone();
@@ -328,6 +350,7 @@ export class StorageEngine {
       blocksWritten: this.grid.blocksWritten,
       blocksRepaired: this.grid.repairs?.blocksRepaired ?? 0,
       tables,
+      indexes: this.group.summary(),
     };
   }
 }

@@ -114,4 +114,14 @@ export interface StorageSummary {
     readonly rows: number;
     readonly blocks: number;
   }[];
+  readonly indexes: readonly {
+    readonly name: string;
+    /** In complete runs. */
+    readonly entries: number;
+    readonly runs: number;
+    /** Merges under way. */
+    readonly merges: number;
+    /** Of all runs, those under construction included: of entries and of filters. */
+    readonly blocks: number;
+  }[];
 }

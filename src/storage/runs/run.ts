@@ -13,6 +13,7 @@ import { assert } from "../../core/assert.ts";
 import { filterWords } from "../../native/sorted-runs/run-kernels.ts";
 import { Chain } from "../chain.ts";
 import { BlockType } from "../format.ts";
+import type { Grid } from "../grid.ts";
 import { RefList } from "../ref-list.ts";
 import type { EntryWords } from "./options.ts";
 
@@ -50,7 +51,7 @@ export class Run {
     readonly end: CutPosition,
     private readonly allocateWords: (count: number) => Uint32Array,
   ) {
-    this.fences = new Uint32Array(4 * entryWords);
+    this.fences = new Uint32Array(2 * entryWords);
     this.chain = new Chain(BlockType.runIndex, index);
   }
 
@@ -87,13 +88,28 @@ export class Run {
     return 0;
   }
 
-  /** Room for one more block: its fence, the last entry behind it, and its filter. */
-  reserveBlock(): void {
-    const blocks = this.blocks + 1;
+  /** Room for so many blocks: their fences, the last entry behind them, and their filters. */
+  reserve(blocks: number): void {
     const words = (blocks + 1) * this.entryWords;
     if (words > this.fences.length) this.fences = larger(this.fences, words, heapWords);
     if (this.filtered && blocks * filterWords > this.filters.length) {
       this.filters = larger(this.filters, blocks * filterWords, this.allocateWords);
+    }
+  }
+
+  /**
+   * Its blocks are not needed any more. The references stay: a checkpoint that was frozen before may
+   * still be writing them out.
+   */
+  release(grid: Grid): void {
+    for (let block = 0; block < this.refs.length; block += 1) {
+      grid.freeSet.release(this.refs.address(block));
+    }
+    for (let block = 0; block < this.filterRefs.length; block += 1) {
+      grid.freeSet.release(this.filterRefs.address(block));
+    }
+    for (let block = 0; block < this.chain.blocks; block += 1) {
+      grid.freeSet.release(this.chain.address(block));
     }
   }
 }
@@ -102,13 +118,13 @@ function heapWords(count: number): Uint32Array {
   return new Uint32Array(count);
 }
 
-/** A copy with room for at least `words`, and for twice as many as before. */
+/** A copy with room for `count` words. */
 function larger(
   words: Uint32Array,
   count: number,
   allocateWords: (count: number) => Uint32Array,
 ): Uint32Array {
-  const copy = allocateWords(Math.max(count, 2 * words.length));
+  const copy = allocateWords(count);
   copy.set(words);
   return copy;
 }

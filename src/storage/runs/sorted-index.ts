@@ -1,18 +1,25 @@
 /**
  * One sorted index: what was added since the last cut, what was cut and is being written, and runs
  * in levels. It has the shape of the ledger's `SortedIndex` (ledger/store.ts).
+ *
+ *   active ──cut──▶ sealed ──block by block──▶ sealedRun ──complete──▶ levels[0]
+ *   levels[n] ──four of them, merged block by block──▶ levels[n + 1]
  */
 import { assert } from "../../core/assert.ts";
+import { mergeCursorWords, mergeInputsMax } from "../../native/sorted-runs/run-kernels.ts";
+import type { Grid } from "../grid.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
 import {
   type EntryWords,
   entryWordsLong,
   entryWordsShort,
   indexFormats,
+  levelRuns,
   type RunOptions,
 } from "./options.ts";
 import { type CutPosition, Run } from "./run.ts";
-import type { RunMerge } from "./run-merge.ts";
+import type { RunBuilder } from "./run-builder.ts";
+import { RunMerge } from "./run-merge.ts";
 
 export class SortedIndex {
   readonly name: string;
@@ -30,6 +37,12 @@ export class SortedIndex {
   readonly levels: Run[][] = [];
   /** Merges under way, one per level of their inputs at most; lowest level first. */
   readonly merges: RunMerge[] = [];
+  /** The first transfer row of the active generation. */
+  activeFrom = 0;
+  /** An empty buffer for the generation after the next cut. */
+  private spare: EntryBuffer | null = null;
+  /** Where the sealed entries that come next stand in `sealed.inputs`. */
+  private readonly sealedCursors = new Uint32Array(mergeInputsMax * mergeCursorWords);
 
   constructor(
     /** Position in `indexFormats`. */
@@ -52,21 +65,23 @@ export class SortedIndex {
     return new EntryBuffer(this.entryWords, this.options.kernels, this.allocateWords);
   }
 
-  /** After a start with a generation that was cut, and whose entries are to be added again. */
-  expectSealed(): void {
-    this.sealed = this.createBuffer();
-  }
-
   /** Adds an entry to an index with keys of two words. */
   addShort(row: number, keyLow: number, keyHigh: number): void {
     assert(this.entryWords === entryWordsShort, "the index has keys of two words");
-    this.active.appendShort(row, 0, keyLow, keyHigh);
+    this.generation(row >= this.activeFrom).appendShort(row, 0, keyLow, keyHigh);
   }
 
   /** Adds an entry to an index with keys of four words: the key stands at key[keyAt]. */
   addLong(row: number, key: Uint32Array, keyAt: number): void {
     assert(this.entryWords === entryWordsLong, "the index has keys of four words");
-    this.active.appendLong(row, 0, key, keyAt);
+    this.generation(row >= this.activeFrom).appendLong(row, 0, key, keyAt);
+  }
+
+  /** Where an entry belongs: to the sealed one only when it is added again after a start. */
+  generation(active: boolean): EntryBuffer {
+    if (active) return this.active;
+    assert(this.sealed !== null, "entries of complete runs are not added again");
+    return this.sealed;
   }
 
   /** An empty run, under construction. */
@@ -87,6 +102,121 @@ export class SortedIndex {
   level(level: number): Run[] {
     while (this.levels.length <= level) this.levels.push([]);
     return this.levels[level]!;
+  }
+
+  /** The active generation, which covers `first` to `end`, becomes the sealed one. */
+  cut(first: CutPosition, end: CutPosition): void {
+    assert(this.sealed === null, "the generation before is in a complete run");
+    this.sealed = this.active;
+    this.active = this.spare ?? this.createBuffer();
+    this.spare = null;
+    this.activeFrom = end.transfers;
+    this.sealed.seal();
+    if (this.sealed.count > 0) this.sealedRun = this.createRun(0, first, end);
+    this.openSealed(this.sealed);
+  }
+
+  /** After a start: the entries of the sealed generation, which ends at `end`, are to be added again. */
+  expectSealed(end: CutPosition): void {
+    this.sealed = this.createBuffer();
+    this.activeFrom = end.transfers;
+  }
+
+  /** They were: what the run has of them already is passed over. */
+  sealedRebuilt(): void {
+    const { sealed, sealedRun } = this;
+    if (sealed === null) return;
+    sealed.seal();
+    assert((sealedRun !== null) === sealed.count > 0, "a run without entries does not exist");
+    this.openSealed(sealed);
+    if (sealedRun === null) return;
+    const words = new Uint32Array(this.blockEntries * this.entryWords);
+    for (let left = sealedRun.entries; left > 0; ) {
+      const count = Math.min(left, this.blockEntries);
+      this.takeSealed(sealed, words, 0, count);
+      left -= count;
+    }
+  }
+
+  private openSealed(sealed: EntryBuffer): void {
+    this.sealedCursors.set(sealed.cursors);
+    this.sealedRun?.reserve(this.sealedBlocks);
+  }
+
+  private takeSealed(
+    sealed: EntryBuffer,
+    target: Uint32Array,
+    targetAt: number,
+    count: number,
+  ): void {
+    const merged = this.options.kernels.mergeEntries(
+      target,
+      targetAt,
+      count,
+      this.entryWords,
+      sealed.inputs,
+      this.sealedCursors,
+    );
+    assert(merged === count, "as many entries as were counted");
+  }
+
+  /** Blocks that the sealed generation makes. */
+  get sealedBlocks(): number {
+    return this.sealed === null ? 0 : Math.ceil(this.sealed.count / this.blockEntries);
+  }
+
+  /** Writes the next block of the sealed generation. */
+  stepSealed(builder: RunBuilder, op: number): void {
+    const { sealed, sealedRun } = this;
+    assert(sealed !== null && sealedRun !== null, "a generation is being written");
+    const left = sealed.count - sealedRun.entries;
+    const count = Math.min(left, this.blockEntries);
+    this.takeSealed(sealed, builder.writes.buffer.words, builder.writes.nextPayloadAt(), count);
+    builder.addBlock(sealedRun, count, count === left, op);
+  }
+
+  /** All of the sealed generation is written: its run takes its place. */
+  completeSealed(): void {
+    const { sealed, sealedRun } = this;
+    assert(sealed !== null, "a generation was written");
+    if (sealedRun !== null) {
+      assert(sealedRun.entries === sealed.count, "a complete run has all entries");
+      sealedRun.complete = true;
+      this.level(0).push(sealedRun);
+    }
+    this.sealedRun = null;
+    this.sealed = null;
+    sealed.clear();
+    this.spare = sealed;
+  }
+
+  /** The merge of a level's oldest runs, or null when there is none to begin. */
+  createMerge(level: number, rows: number): RunMerge | null {
+    const runs = this.level(level);
+    if (runs.length < levelRuns) return null;
+    let place = 0;
+    for (const merge of this.merges) {
+      if (merge.level === level) return null;
+      if (merge.level < level) place += 1;
+    }
+    const inputs = runs.slice(0, levelRuns);
+    const output = this.createRun(level + 1, inputs[0]!.first, inputs[levelRuns - 1]!.end);
+    const merge = new RunMerge(level, inputs, output, rows);
+    this.merges.splice(place, 0, merge);
+    return merge;
+  }
+
+  /** Everything is merged: the output takes the place of the inputs, whose blocks are let go. */
+  completeMerge(merge: RunMerge, grid: Grid): void {
+    const runs = this.level(merge.level);
+    for (const input of merge.inputs) {
+      assert(runs.shift() === input, "the oldest runs were merged");
+      input.release(grid);
+    }
+    assert(merge.output.entries === merge.entries, "a complete run has all entries");
+    merge.output.complete = true;
+    this.level(merge.level + 1).push(merge.output);
+    this.merges.splice(this.merges.indexOf(merge), 1);
   }
 
   /**
