@@ -16,8 +16,9 @@ import { IdTable } from "./indexes/id-table.ts";
 import { AttributeIndexes } from "./indexes/posting-index.ts";
 import { PostingArena } from "./indexes/posting-lists.ts";
 import { Recycler } from "./indexes/recycler.ts";
-import { type AllocateWords, Slabs } from "./indexes/slabs.ts";
+import type { AllocateWords } from "./indexes/slabs.ts";
 import { TimestampIndex } from "./indexes/timestamp-index.ts";
+import { TransferIds } from "./indexes/transfer-ids.ts";
 import {
   AccountFlag,
   accountRecord,
@@ -61,9 +62,8 @@ export class LedgerState {
   readonly accountMask: number;
 
   readonly accountIds: IdTable;
-  readonly transferIds: IdTable;
-  readonly transferIdRows: Slabs;
-  readonly failedIdRows: Slabs;
+  /** Of the youngest transfers: see IdSearch. */
+  readonly transferIds: TransferIds;
   readonly accountTimes: TimestampIndex;
   readonly transferTimes: TimestampIndex;
   readonly expiryTimes: TimestampIndex;
@@ -89,6 +89,8 @@ export class LedgerState {
 
   /** First row that the request in progress created, and the accounts of those transfers. */
   requestFirstRow = 0;
+  /** Number of the first id that it burns. */
+  requestFirstBurnt = 0;
   readonly debitRows = new Uint32Array(eventsMax);
   readonly creditRows = new Uint32Array(eventsMax);
   /** Pending transfers with a timeout that the request in progress posted or voided. */
@@ -121,16 +123,13 @@ export class LedgerState {
     this.accountShift = this.accounts.slabShift;
     this.accountMask = (1 << this.accountShift) - 1;
 
-    this.transferIdRows = new Slabs(4, 14, allocateWords);
-    this.failedIdRows = new Slabs(4, 12, allocateWords);
     const accountRows = {
       slabs: this.accounts.slabWords,
       shift: this.accounts.slabShift,
       rowWords: recordWords,
     };
-    const failed = this.failedIdRows;
     this.accountIds = new IdTable(accountRows, null, seed, idSlotsLog2, memory);
-    this.transferIds = new IdTable(this.transferIdRows, failed, seed, idSlotsLog2, memory);
+    this.transferIds = new TransferIds(seed, idSlotsLog2, memory);
     this.accountTimes = new TimestampIndex(allocateWords);
     this.transferTimes = new TimestampIndex(allocateWords);
     this.expiryTimes = new TimestampIndex(allocateWords);
@@ -145,9 +144,7 @@ export class LedgerState {
   /** Empties the indexes: they are rebuilt from the tables. */
   clearIndexes(): void {
     this.accountIds.clear();
-    this.transferIds.clear();
-    this.transferIdRows.clear();
-    this.failedIdRows.clear();
+    this.transferIds.reset(this.indexes.covered, this.indexes.cut);
     this.accountTimes.clear();
     this.transferTimes.clear();
     this.expiryTimes.clear();
@@ -188,6 +185,7 @@ export class LedgerState {
   beginRequest(firstRow: number): void {
     assert(!this.chainOpen, "requests do not share chains");
     this.requestFirstRow = firstRow;
+    this.requestFirstBurnt = this.failedIds.count;
     this.resolvedCount = 0;
   }
 
@@ -218,7 +216,7 @@ export class LedgerState {
 
   /**
    * The same but for the transfer's own row: the caller writes it at `transfers.tailWords`.
-   * @param idSought - The last look into the id table was for this id.
+   * @param idSought - The last look into the active generation of ids was for this id.
    */
   reserveTransfer(
     words: Uint32Array,
@@ -245,43 +243,23 @@ export class LedgerState {
     const statusRow = this.pendingStatus.append();
     assert(statusRow === row, "every transfer has its pending status");
 
-    this.keepTransferId(words, at, row);
-    if (idSought) this.transferIds.insertHere(hash, row);
-    else this.transferIds.insert(hash, row);
+    this.transferIds.insert(hash, words, at, row, idSought);
     const created = row - this.requestFirstRow;
     this.debitRows[created] = debitRow;
     this.creditRows[created] = creditRow;
     return row;
   }
 
-  /** Writes the id to where the id table finds it. */
-  keepTransferId(words: Uint32Array, at: number, row: number): void {
-    const ids = this.transferIdRows;
-    const idAt = (row & ids.mask) * 4;
-    if (idAt === 0) ids.reserve(row);
-    const idWords = ids.slabs[row >>> ids.shift]!;
-    idWords[idAt] = words[at]!;
-    idWords[idAt + 1] = words[at + 1]!;
-    idWords[idAt + 2] = words[at + 2]!;
-    idWords[idAt + 3] = words[at + 3]!;
-  }
-
-  /** Remembers for ever that the transfer id at words[at…at+3] failed. */
+  /**
+   * Remembers for ever that the transfer id at words[at…at+3] failed: no chain that breaks undoes
+   * it.
+   */
   burnId(words: Uint32Array, at: number): void {
     const number = this.failedIds.append();
     const tail = this.failedIds.tailWords;
     const tailAt = this.failedIds.tailAt;
     for (let word = 0; word < 4; word += 1) tail[tailAt + word] = words[at + word]!;
-    this.keepBurntId(words, at, number);
-  }
-
-  keepBurntId(words: Uint32Array, at: number, number: number): void {
-    const rows = this.failedIdRows;
-    rows.reserve(number);
-    const slab = rows.slabs[number >>> rows.shift]!;
-    const slabAt = (number & rows.mask) * 4;
-    for (let word = 0; word < 4; word += 1) slab[slabAt + word] = words[at + word]!;
-    this.transferIds.insertBurnt(this.transferIds.hash(words, at), number);
+    this.transferIds.burn(words, at, number);
   }
 
   /** Indexes the transfers that the request created. */
@@ -303,6 +281,11 @@ export class LedgerState {
       if (row < first) this.expiryQueue.remove(row);
     }
     this.resolvedCount = 0;
+    const { failedIds } = this;
+    for (let number = this.requestFirstBurnt; number < failedIds.count; number += 1) {
+      const at = failedIds.find(number);
+      this.indexes.addBurnt(number, failedIds.foundWords, at);
+    }
     this.transferIds.settle();
   }
 

@@ -2,7 +2,9 @@
  * lookup_accounts and lookup_transfers: the objects with the given ids, in the order of the ids;
  * unknown ids are left out (protocol/semantics.md §6).
  */
+import { assert } from "../core/assert.ts";
 import { eventsMax, subBatchCount, subBatchEvents } from "./batch.ts";
+import { IdSearch } from "./id-search.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { transferCodeFlagsMask, transferRecord } from "./records.ts";
 import type { ReplyWriter } from "./reply-writer.ts";
@@ -16,6 +18,7 @@ const codeFlagsWord = transferRecord.word.code;
 const chunkRows = 256;
 
 export class Lookups {
+  private readonly search: IdSearch;
   private readonly rows = new Uint32Array(eventsMax);
   private readonly chunk = new Uint32Array(chunkRows);
   private readonly chunkWords = new Uint32Array(chunkRows * transferWords);
@@ -24,6 +27,8 @@ export class Lookups {
   private rowsFetched = 0;
   /** Found transfers per sub-batch, and the sub-batch being written. */
   private readonly found = new Uint16Array(0x1_0000);
+  /** Ids per sub-batch. */
+  private readonly sought = new Uint16Array(0x1_0000);
   private subBatches = 0;
   private subBatch = 0;
 
@@ -32,7 +37,9 @@ export class Lookups {
     private readonly store: LedgerStore,
     private readonly reply: ReplyWriter,
     private readonly onFetched: () => void,
-  ) {}
+  ) {
+    this.search = new IdSearch(state, eventsMax);
+  }
 
   /** Accounts are in memory: done at once. */
   lookUpAccounts(request: Request): void {
@@ -50,25 +57,24 @@ export class Lookups {
     }
   }
 
-  /** Finds the rows of all ids; `step` brings them. */
+  /** Looks for the ids in memory; `step` does the rest. */
   startTransfers(request: Request): void {
     const { operation, words, bytes, byteAt, byteLength } = request;
+    const { search } = this;
+    const ids = this.state.transferIds;
+    search.begin(words);
     this.subBatches = subBatchCount(operation, bytes, byteAt, byteLength);
-    this.rowCount = 0;
     let at = request.wordAt;
+    let id = 0;
     for (let index = 0; index < this.subBatches; index += 1) {
-      const ids = subBatchEvents(operation, bytes, byteAt, byteLength, index);
-      const before = this.rowCount;
-      for (let id = 0; id < ids; id += 1) {
-        const row = this.state.transferIds.findRow(words, at);
-        if (row >= 0) {
-          this.rows[this.rowCount] = row;
-          this.rowCount += 1;
-        }
+      const sought = subBatchEvents(operation, bytes, byteAt, byteLength, index);
+      this.sought[index] = sought;
+      for (const end = id + sought; id < end; id += 1) {
+        search.add(id, ids.hash(words, at), at);
         at += idWords;
       }
-      this.found[index] = this.rowCount - before;
     }
+    assert(id <= eventsMax, "a request has a bounded number of ids");
     this.rowsDone = 0;
     this.rowsFetched = 0;
     this.subBatch = 0;
@@ -76,6 +82,10 @@ export class Lookups {
 
   /** Fetches and copies. False: called back later; call again then. */
   step(): boolean {
+    if (!this.search.done) {
+      if (!this.search.step(this.onFetched)) return false;
+      this.gatherRows();
+    }
     for (;;) {
       for (let index = 0; this.rowsDone < this.rowsFetched; index += 1) this.copy(index);
       const rows = Math.min(chunkRows, this.rowCount - this.rowsDone);
@@ -91,6 +101,23 @@ export class Lookups {
     }
     this.endSubBatches(this.subBatches);
     return true;
+  }
+
+  /** Lists the rows of the ids that are those of transfers. */
+  private gatherRows(): void {
+    const { references } = this.search;
+    this.rowCount = 0;
+    let id = 0;
+    for (let index = 0; index < this.subBatches; index += 1) {
+      const before = this.rowCount;
+      for (const end = id + this.sought[index]!; id < end; id += 1) {
+        const reference = references[id]!;
+        if (reference <= 0) continue;
+        this.rows[this.rowCount] = reference - 1;
+        this.rowCount += 1;
+      }
+      this.found[index] = this.rowCount - before;
+    }
   }
 
   private copy(index: number): void {

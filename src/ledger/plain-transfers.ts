@@ -127,8 +127,9 @@ export class PlainTransfers {
     const ledger = words[at + ledgerWord]!;
     if (ledger !== prefetch.debitLedger(event)) return false;
     if (ledger !== prefetch.creditLedger(event)) return false;
+    if (prefetch.idReference(event) !== 0) return false;
     const hash = prefetch.hash(event);
-    if (state.transferIds.find(hash, words, at) !== 0) return false;
+    if (state.transferIds.findActive(hash, words, at) !== 0) return false;
 
     const debit = state.accountWords(debitRow);
     const debitAt = state.accountAt(debitRow);

@@ -57,12 +57,12 @@ export class Rebuild {
         this.phase = Phase.accounts;
       } else {
         this.phase += 1;
-        this.done = 0;
-        this.fetched = 0;
+        this.done = this.phase === Phase.failedIds ? this.state.indexes.covered.failedIds : 0;
+        this.fetched = this.done;
       }
     }
     this.words = new Uint32Array(0);
-    this.store.indexes.rebuilt();
+    state.indexes.rebuilt();
     assert(state.balances.count === state.transfers.count, "every transfer has its balances");
     assert(state.pendingStatus.count === state.transfers.count, "every transfer has its status");
     return true;
@@ -101,21 +101,17 @@ export class Rebuild {
     for (let row = first; row < this.fetched; row += 1) {
       const at = (row - first) * table.rowWords;
       if (this.phase === Phase.transfers) this.indexTransfer(words, at, row);
-      else if (this.phase === Phase.failedIds) state.keepBurntId(words, at, row);
+      else if (this.phase === Phase.failedIds) this.addBurntId(words, at, row);
       else state.expiryTimes.append(words, at + expiryTimestampWord);
     }
-    state.transferIds.settle();
+    state.transferIds.settleRestored();
     this.done = this.fetched;
   }
 
   private indexTransfer(words: Uint32Array, at: number, row: number): void {
     const { state } = this;
-    const hash = state.transferIds.hash(words, at);
-    assert(state.transferIds.find(hash, words, at) === 0, "a transfer exists once");
-    state.keepTransferId(words, at, row);
-    state.transferIds.insertHere(hash, row);
     // The entries of rows before are in runs.
-    if (row >= this.store.indexes.covered.transfers) this.addEntries(words, at, row);
+    if (row >= state.indexes.covered.transfers) this.addEntries(words, at, row);
     state.indexTransfer(words, at, row);
     state.lastTransferTime[0] = words[at + timestampWord]!;
     state.lastTransferTime[1] = words[at + timestampWord + 1]!;
@@ -123,10 +119,19 @@ export class Rebuild {
 
   private addEntries(words: Uint32Array, at: number, row: number): void {
     const { state } = this;
+    const { transferIds } = state;
+    const hash = transferIds.hash(words, at);
+    assert(transferIds.find(hash, words, at) === 0, "a transfer exists once");
+    transferIds.restore(hash, words, at, row);
     const debitRow = state.accountIds.findRow(words, at + debitWord);
     const creditRow = state.accountIds.findRow(words, at + creditWord);
     assert(debitRow >= 0, "accounts of transfers exist");
     assert(creditRow >= 0, "accounts of transfers exist");
-    addTransferEntries(this.store.indexes, words, at, row, debitRow, creditRow);
+    addTransferEntries(state.indexes, words, at, row, debitRow, creditRow);
+  }
+
+  private addBurntId(words: Uint32Array, at: number, number: number): void {
+    this.state.transferIds.restoreBurnt(words, at, number);
+    this.state.indexes.addBurnt(number, words, at);
   }
 }

@@ -195,6 +195,8 @@ export class StateMachine {
     request.replyByteAt = replyByteAt;
     request.replyWordAt = replyByteAt / 4;
     request.events = 0;
+    // The storage moves the generations at the ends of ops alone.
+    state.transferIds.follow(state.indexes.covered, state.indexes.cut);
     state.rowCache.begin();
     this.reply.begin(request);
     switch (this.action) {
@@ -265,8 +267,9 @@ export class StateMachine {
   private advance(): boolean {
     switch (this.action) {
       case Action.pulse:
-      case Action.createTransfers:
         return this.state.rowCache.fetch(this.onFetched);
+      case Action.createTransfers:
+        return this.prefetches.step(this.onFetched);
       case Action.lookupAccounts:
         this.lookups.lookUpAccounts(this.request);
         break;

@@ -4,10 +4,12 @@
  * compared as it would have been stored: with what it inherits from its pending transfer, and with
  * the amount that balancing or AMOUNT_MAX would have made of its own.
  */
+import { assert } from "../core/assert.ts";
 import { u128Compare, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { TransferFlag, transferCodeFlagsMask, transferRecord } from "./records.ts";
 import { TransferStatus } from "./status.ts";
+import type { TransferPrefetch } from "./transfer-prefetch.ts";
 
 const debitWord = transferRecord.word.debitAccountId;
 const creditWord = transferRecord.word.creditAccountId;
@@ -25,12 +27,16 @@ const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPending
 const balancingFlags = TransferFlag.balancingDebit | TransferFlag.balancingCredit;
 
 export class TransferExists {
-  constructor(private readonly state: LedgerState) {}
+  constructor(
+    private readonly state: LedgerState,
+    private readonly prefetch: TransferPrefetch,
+  ) {}
 
   /**
+   * @param event - Its position in the request.
    * @param row - The existing transfer. With status `exists`, its timestamp is in `resultTime`.
    */
-  compare(words: Uint32Array, at: number, row: number): number {
+  compare(words: Uint32Array, at: number, event: number, row: number): number {
     this.state.rowCache.locate(row);
     const e = this.state.rowCache.words;
     const eAt = this.state.rowCache.at;
@@ -47,7 +53,7 @@ export class TransferExists {
     const status =
       (flags & resolveFlags) === 0
         ? this.compareOrdinary(words, at, e, eAt)
-        : this.compareResolving(words, at, e, eAt);
+        : this.compareResolving(words, at, event, e, eAt);
     if (status === TransferStatus.exists) {
       this.state.resultTime[0] = e[eAt + timestampWord]!;
       this.state.resultTime[1] = e[eAt + timestampWord + 1]!;
@@ -87,9 +93,17 @@ export class TransferExists {
     return TransferStatus.exists;
   }
 
-  private compareResolving(words: Uint32Array, at: number, e: Uint32Array, eAt: number): number {
+  private compareResolving(
+    words: Uint32Array,
+    at: number,
+    event: number,
+    e: Uint32Array,
+    eAt: number,
+  ): number {
     // The pending transfer of e is that of the event: their pending ids are equal.
-    this.state.rowCache.locate(this.state.transferIds.findRow(e, eAt + pendingIdWord));
+    const pRow = this.prefetch.pendingRow(event, words, at + pendingIdWord);
+    assert(pRow >= 0, "the pending transfer of a post or void exists");
+    this.state.rowCache.locate(pRow);
     const p = this.state.rowCache.words;
     const pAt = this.state.rowCache.at;
     if (differs128(words, at + debitWord, e, eAt + debitWord)) {

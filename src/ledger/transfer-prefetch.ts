@@ -1,9 +1,10 @@
 /**
  * What create_transfers looks up ahead of the events that need it.
  *
- * Before the commit, the stored transfers that events may have to be compared with: that of an id
- * that exists, and the pending transfer of a post or void. Rows that do not exist yet need nothing:
- * if this very request creates them, the table finds them.
+ * Before the commit, what is known of the events' ids and of the pending ids of posts and voids:
+ * `gather` looks in memory, `step` has the storage look for the others. Then the stored transfers
+ * that events may have to be compared with. Ids and rows that do not exist yet need nothing: if
+ * this very request creates them, the active generation of ids and the table find them.
  *
  * During the commit, a block of events at a time, the rows of the accounts that the events name
  * (accounts do not change in number while transfers are created). A pass that only looks up lets
@@ -11,6 +12,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { eventsMax } from "./batch.ts";
+import { IdSearch } from "./id-search.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { accountRecord, TransferFlag, transferRecord } from "./records.ts";
 
@@ -28,6 +30,8 @@ const resolveFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPending
 
 export class TransferPrefetch {
   private readonly hashes = new Int32Array(eventsMax);
+  /** Searches number 2e and 2e + 1 are for the id and for the pending id of event e. */
+  private readonly search: IdSearch;
   private blockFirst = 0;
   private readonly accountHashes = new Int32Array(blockEvents);
   private readonly debitRows = new Int32Array(blockEvents);
@@ -37,11 +41,31 @@ export class TransferPrefetch {
   /** The flags of all events, or-ed. */
   flagsUnion = 0;
 
-  constructor(private readonly state: LedgerState) {}
+  constructor(private readonly state: LedgerState) {
+    this.search = new IdSearch(state, 2 * eventsMax);
+  }
 
   /** Hash of the event's id. */
   hash(event: number): number {
     return this.hashes[event]!;
+  }
+
+  /**
+   * The reference of the event's id from before the request: row + 1, or below 0 when it is burnt.
+   * 0: only this request may have created or burnt it.
+   */
+  idReference(event: number): number {
+    return this.search.references[2 * event]!;
+  }
+
+  /** The row of the transfer that the post or void names, whose pending id is at words[at]; −1: none. */
+  pendingRow(event: number, words: Uint32Array, at: number): number {
+    let reference = this.search.references[2 * event + 1]!;
+    if (reference === 0) {
+      const ids = this.state.transferIds;
+      reference = ids.findActive(ids.hash(words, at), words, at);
+    }
+    return reference > 0 ? reference - 1 : -1;
   }
 
   /** Row of the account that the event debits, or −1. Not for posts and voids. */
@@ -62,10 +86,28 @@ export class TransferPrefetch {
     return this.creditLedgers[event - this.blockFirst]!;
   }
 
-  /** Looks up what the events need; the rows wanted are then in the row cache. */
+  /** Looks in memory for what the events need; `step` brings the rest. */
   gather(words: Uint32Array, at: number, events: number): void {
     assert(events <= eventsMax, "a request has a bounded number of events");
+    this.search.begin(words);
     this.flagsUnion = this.gatherTransfers(words, at, events);
+  }
+
+  /**
+   * Brings what is not in memory; the rows wanted are then in the row cache. False: called back
+   * later; call again then.
+   */
+  step(onFetched: () => void): boolean {
+    const { search } = this;
+    const { rowCache } = this.state;
+    if (!search.done) {
+      if (!search.step(onFetched)) return false;
+      for (let index = 0; index < search.askedCount; index += 1) {
+        const reference = search.references[search.asked[index]!]!;
+        if (reference > 0) rowCache.want(reference - 1);
+      }
+    }
+    return rowCache.fetch(onFetched);
   }
 
   /**
@@ -78,7 +120,8 @@ export class TransferPrefetch {
     this.blockFirst = first;
     const ids = this.state.transferIds;
     let read = 0;
-    for (let event = 0; event < events; event += 1) read ^= ids.warm(this.hashes[first + event]!);
+    for (let event = 0; event < events; event += 1)
+      read ^= ids.warmActive(this.hashes[first + event]!);
     this.state.warmed = read;
     const { debitRows, debitLedgers, creditRows, creditLedgers } = this;
     this.gatherAccounts(words, at + debitWord, events, debitRows, debitLedgers);
@@ -86,6 +129,7 @@ export class TransferPrefetch {
   }
 
   private gatherTransfers(words: Uint32Array, at: number, events: number): number {
+    const { search } = this;
     const ids = this.state.transferIds;
     const rows = this.state.rowCache;
     let union = 0;
@@ -96,11 +140,12 @@ export class TransferPrefetch {
       const eventAt = at + event * transferWords;
       const flags = words[eventAt + codeFlagsWord]! >>> 16;
       union |= flags;
-      const reference = ids.find(this.hashes[event]!, words, eventAt);
+      const reference = search.add(2 * event, this.hashes[event]!, eventAt);
       if (reference > 0) rows.want(reference - 1);
       if ((flags & resolveFlags) !== 0) {
-        const pending = ids.findRow(words, eventAt + pendingIdWord);
-        if (pending >= 0) rows.want(pending);
+        const pendingAt = eventAt + pendingIdWord;
+        const pending = search.add(2 * event + 1, ids.hash(words, pendingAt), pendingAt);
+        if (pending > 0) rows.want(pending - 1);
       }
     }
     return union;

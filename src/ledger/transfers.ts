@@ -63,13 +63,13 @@ export class TransferCreator {
   /** Scratch of `balance` and of the checks. */
   private readonly sum = new Uint32Array(4);
 
-  /** @param prefetch - Knows the accounts that the events of the current block name. */
+  /** @param prefetch - Knows the ids, and the accounts that the events of the current block name. */
   constructor(
     private readonly state: LedgerState,
     private readonly prefetch: TransferPrefetch,
   ) {
-    this.twoPhase = new TwoPhase(state);
-    this.existing = new TransferExists(state);
+    this.twoPhase = new TwoPhase(state, prefetch);
+    this.existing = new TransferExists(state, prefetch);
   }
 
   /**
@@ -83,10 +83,11 @@ export class TransferCreator {
     if (u128IsZero(words, at)) return TransferStatus.idMustNotBeZero;
     if (u128IsMax(words, at)) return TransferStatus.idMustNotBeIntMax;
     const hash = this.prefetch.hash(event);
-    const reference = this.state.transferIds.find(hash, words, at);
-    if (reference > 0) return this.existing.compare(words, at, reference - 1);
+    let reference = this.prefetch.idReference(event);
+    if (reference === 0) reference = this.state.transferIds.findActive(hash, words, at);
+    if (reference > 0) return this.existing.compare(words, at, event, reference - 1);
     if (reference < 0) return TransferStatus.idAlreadyFailed;
-    if ((flags & resolveFlags) !== 0) return this.twoPhase.create(words, at, hash, flags);
+    if ((flags & resolveFlags) !== 0) return this.twoPhase.create(words, at, event, flags);
     return this.createOrdinary(words, at, hash, flags, event);
   }
 

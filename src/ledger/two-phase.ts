@@ -25,6 +25,7 @@ import {
   transferRecord,
 } from "./records.ts";
 import { decidedCreated, TransferStatus } from "./status.ts";
+import type { TransferPrefetch } from "./transfer-prefetch.ts";
 
 const debitWord = transferRecord.word.debitAccountId;
 const creditWord = transferRecord.word.creditAccountId;
@@ -55,13 +56,16 @@ const bothFlags = TransferFlag.postPendingTransfer | TransferFlag.voidPendingTra
 export class TwoPhase {
   private readonly amount = new Uint32Array(4);
 
-  constructor(private readonly state: LedgerState) {}
+  constructor(
+    private readonly state: LedgerState,
+    private readonly prefetch: TransferPrefetch,
+  ) {}
 
   /**
    * Executes a post or void at words[at…] whose id is new, or returns why not.
-   * @param hash - Of its id.
+   * @param event - Its position in the request.
    */
-  create(words: Uint32Array, at: number, hash: number, flags: number): number {
+  create(words: Uint32Array, at: number, event: number, flags: number): number {
     const state = this.state;
     if ((flags & bothFlags) === bothFlags) return TransferStatus.flagsAreMutuallyExclusive;
     if ((flags & excludedFlags) !== 0) return TransferStatus.flagsAreMutuallyExclusive;
@@ -70,7 +74,7 @@ export class TwoPhase {
     if (u128IsMax(words, pendingAt)) return TransferStatus.pendingIdMustNotBeIntMax;
     if (u128Equal(words, pendingAt, words, at)) return TransferStatus.pendingIdMustBeDifferent;
     if (words[at + timeoutWord] !== 0) return TransferStatus.timeoutReservedForPendingTransfer;
-    const pRow = state.transferIds.findRow(words, pendingAt);
+    const pRow = this.prefetch.pendingRow(event, words, pendingAt);
     if (pRow < 0) return TransferStatus.pendingTransferNotFound;
     state.rowCache.locate(pRow);
     const p = state.rowCache.words;
@@ -119,7 +123,7 @@ export class TwoPhase {
       state.resultTime[0] = words[at + timestampWord]!;
       state.resultTime[1] = words[at + timestampWord + 1]!;
     }
-    state.appendTransfer(words, at, hash, debitRow, creditRow);
+    state.appendTransfer(words, at, this.prefetch.hash(event), debitRow, creditRow);
     this.inherit(p, pAt, debitRow, creditRow);
     return decidedCreated;
   }

@@ -157,3 +157,33 @@ test("the table left behind by growth serves other allocations, zeroed", () => {
   expect(allocated).toBe(before + 100_000);
   expect(third.buffer).not.toBe(first.buffer);
 });
+
+test("emptied, it holds as much again without more memory", () => {
+  let allocated = 0;
+  const counted = (count: number): Uint32Array => {
+    allocated += count;
+    return new Uint32Array(count);
+  };
+  for (const inserts of [10, 600, 650, 700, 1000]) {
+    const slots = new HashSlots(10, new Recycler(counted));
+    const insert = (first: number): void => {
+      for (let key = 0; key < inserts; key += 1) {
+        slots.insert(Math.imul(first + key, 0x9e37_79b1), key + 1);
+        slots.settle();
+      }
+    };
+    insert(0);
+    slots.empty();
+    const before = allocated;
+    expect(slots.count).toBe(0);
+    for (let key = 0; key < inserts; key += 1) {
+      check(slots.first(Math.imul(key, 0x9e37_79b1)) === 0, `key ${key} is gone`);
+    }
+    insert(5000);
+    expect(allocated).toBe(before);
+    expect(slots.count).toBe(inserts);
+    for (let key = 0; key < inserts; key += 1) {
+      check(slots.first(Math.imul(5000 + key, 0x9e37_79b1)) === key + 1, `key ${key} is there`);
+    }
+  }
+});

@@ -220,6 +220,22 @@ export class HashSlots {
     this.insertsUnsettled = 0;
   }
 
+  /** Removes all keys. Keeps the room for as many: no growth follows until there are more. */
+  empty(): void {
+    if (this.growing) {
+      this.give(this.home);
+      this.home = this.next;
+      this.next = none;
+      this.shift -= 1;
+      this.growing = false;
+      this.moved = 0;
+    }
+    this.home.fill(0);
+    this.table = this.home;
+    this.size = 0;
+    this.insertsUnsettled = 0;
+  }
+
   private allocate(words: number): Int32Array {
     const memory = this.memory.allocate(words);
     return new Int32Array(memory.buffer, memory.byteOffset, memory.length);

@@ -131,6 +131,11 @@ export class IdTable {
     this.slots.clear();
   }
 
+  /** Removes all ids, and keeps the memory. */
+  empty(): void {
+    this.slots.empty();
+  }
+
   private isIdOf(reference: number, words: Uint32Array, at: number): boolean {
     let slab: Uint32Array;
     let from: number;
