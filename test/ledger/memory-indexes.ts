@@ -160,7 +160,6 @@ export class MemoryIndexes implements TransferIndexes {
   ready = false;
   /** Changes with all that ends the use of cursors. */
   version = 0;
-  cuts = 0;
   /** Burnt ids in the order of their numbers. */
   private readonly burnt: string[] = [];
 
@@ -225,7 +224,6 @@ export class MemoryIndexes implements TransferIndexes {
       if (random.chance(0.3)) this.covered = this.cut;
     } else if (random.chance(0.2)) {
       this.cut = { transfers: transfers.count, failedIds: failedIds.count };
-      this.cuts += 1;
     }
   }
 

@@ -54,6 +54,9 @@ class Comparison {
   readonly harness: Harness;
   readonly ledger = new ReferenceLedger();
   events = 0;
+  /** Transfers whose entries were in runs at a restart, and those whose entries were added again. */
+  kept = 0;
+  addedAgain = 0;
   readonly statuses = new Map<string, number>();
 
   constructor(private readonly script: Script) {
@@ -69,6 +72,9 @@ class Comparison {
     for (const { seed, action } of script.steps) {
       if (action < 3) {
         this.endOp();
+        const { indexes, transfers } = harness.store;
+        this.kept += indexes.covered.transfers;
+        this.addedAgain += transfers.count - indexes.covered.transfers;
         harness.restart();
       } else if (action < 12) {
         this.endOp();
@@ -169,16 +175,20 @@ function scripts(world: World, clock: bigint, steps: number): fc.Arbitrary<Scrip
 
 interface Totals {
   events: number;
+  kept: number;
+  addedAgain: number;
   readonly statuses: Map<string, number>;
 }
 
 function check(script: fc.Arbitrary<Script>, seed: number, runs: number): Totals {
-  const totals: Totals = { events: 0, statuses: new Map() };
+  const totals: Totals = { events: 0, kept: 0, addedAgain: 0, statuses: new Map() };
   fc.assert(
     fc.property(script, (one) => {
       const comparison = new Comparison(one);
       comparison.run();
       totals.events += comparison.events;
+      totals.kept += comparison.kept;
+      totals.addedAgain += comparison.addedAgain;
       for (const [key, count] of comparison.statuses) {
         totals.statuses.set(key, (totals.statuses.get(key) ?? 0) + count);
       }
@@ -201,6 +211,8 @@ test("a busy ledger of few accounts", () => {
   expect(totals.events).toBeGreaterThan(50_000);
   expect(totals.statuses.get(`${Operation.createTransfers}/${created}`)).toBeGreaterThan(8000);
   expect(variety(totals)).toBeGreaterThan(75);
+  expect(totals.kept).toBeGreaterThan(1000);
+  expect(totals.addedAgain).toBeGreaterThan(1000);
 });
 
 test("a crowded id space, as the lower words of timestamps wrap around", () => {

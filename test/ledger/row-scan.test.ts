@@ -50,6 +50,10 @@ function randomFilter(random: Prng, rows: number): Filter {
   return filter;
 }
 
+function begin(scan: RowScan, filter: Filter, times: TimestampIndex): void {
+  scan.begin(filter, times);
+}
+
 /** All rows of a scan, asked for blocks whenever it needs one. */
 function walk(scan: RowScan, store: MemoryStore): number[] {
   const rows: number[] = [];
@@ -90,7 +94,7 @@ test("a scan finds every row that meets all conditions, in order, whatever is re
         const account = random.below(accounts + 1);
         const ofAccount = filter.debits || filter.credits;
         const leaveOut = random.chance(0.5);
-        scan.begin(filter, times);
+        begin(scan, filter, times);
         if (ofAccount) conditions.addAccount(filter, account, scan);
         conditions.addAttributes(filter, scan);
         if (leaveOut) scan.leaveOutLong();
@@ -140,7 +144,7 @@ test("an attribute that most rows have is left out beside a rare one; an account
   for (let row = 0; row < 3; row += 1) times.append(Uint32Array.of(row + 1, 0), 0);
   const scan = new RowScan();
   const [rare, common, account] = [new EveryRow(), new EveryRow(), new EveryRow()];
-  scan.begin(new Filter(), times);
+  begin(scan, new Filter(), times);
   scan.add(common, 1_000_000, false);
   scan.add(account, 2_000_000, true);
   scan.add(rare, 1000, false);
