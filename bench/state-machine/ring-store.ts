@@ -12,6 +12,16 @@ import {
   type SortedIndex,
   type TransferIndexes,
 } from "../../src/ledger/store.ts";
+import { runKernels } from "../../src/native/sorted-runs/kernels.ts";
+import type { RunKernels } from "../../src/native/sorted-runs/run-kernels.ts";
+import { EntryBuffer } from "../../src/storage/runs/entry-buffer.ts";
+import {
+  burntBit,
+  type EntryWords,
+  entryWordsLong,
+  entryWordsShort,
+  runConstantsDefault,
+} from "../../src/storage/runs/options.ts";
 
 class RingTable implements AppendTable {
   count = 0;
@@ -98,47 +108,47 @@ class ResidentTable implements PagedTable {
   }
 }
 
-/** Entries go into a ring as well; nothing is ever cut, nor sought. */
+/** Entries are sorted as in the real storage; those of a generation are forgotten, not written. */
 class RingIndex implements SortedIndex {
-  private readonly words: Uint32Array;
-  private readonly mask: number;
-  private next = 0;
+  readonly keyWords: number;
+  private active: EntryBuffer;
+  private sealed: EntryBuffer;
 
   constructor(
     readonly name: string,
-    readonly keyWords: number,
+    entryWords: EntryWords,
+    kernels: RunKernels,
     allocateWords: (count: number) => Uint32Array,
   ) {
-    const entriesLog2 = 15;
-    this.words = allocateWords((2 + keyWords) << entriesLog2);
-    this.mask = 2 ** entriesLog2 - 1;
+    this.keyWords = entryWords - 2;
+    this.active = new EntryBuffer(entryWords, kernels, allocateWords);
+    this.sealed = new EntryBuffer(entryWords, kernels, allocateWords);
   }
 
   addShort(row: number, keyLow: number, keyHigh: number): void {
-    const { words } = this;
-    const at = this.take(row);
-    words[at + 2] = keyLow;
-    words[at + 3] = keyHigh;
+    this.active.appendShort(row, 0, keyLow, keyHigh);
   }
 
   addLong(row: number, key: Uint32Array, keyAt: number): void {
-    const { words } = this;
-    const at = this.take(row);
-    for (let word = 0; word < 4; word += 1) words[at + 2 + word] = key[keyAt + word]!;
+    this.active.appendLong(row, 0, key, keyAt);
   }
 
-  private take(row: number): number {
-    const at = (this.next & this.mask) * (2 + this.keyWords);
-    this.next += 1;
-    this.words[at] = row;
-    this.words[at + 1] = 0;
-    return at;
+  addBurnt(number: number, key: Uint32Array, keyAt: number): void {
+    this.active.appendLong(number, burntBit, key, keyAt);
+  }
+
+  cut(): void {
+    const { active, sealed } = this;
+    sealed.clear();
+    active.seal();
+    this.active = sealed;
+    this.sealed = active;
   }
 }
 
 class RingIndexes implements TransferIndexes {
-  readonly covered = { transfers: 0, failedIds: 0 };
-  readonly cut = { transfers: 0, failedIds: 0 };
+  covered = { transfers: 0, failedIds: 0 };
+  cut = { transfers: 0, failedIds: 0 };
   readonly ids: RingIndex;
   readonly accounts: RingIndex;
   readonly userData128: RingIndex;
@@ -146,23 +156,37 @@ class RingIndexes implements TransferIndexes {
   readonly userData32: RingIndex;
   readonly ledger: RingIndex;
   readonly code: RingIndex;
+  private readonly all: readonly RingIndex[];
 
   constructor(allocateWords: (count: number) => Uint32Array) {
-    this.ids = new RingIndex("ids", 4, allocateWords);
-    this.accounts = new RingIndex("accounts", 2, allocateWords);
-    this.userData128 = new RingIndex("userData128", 4, allocateWords);
-    this.userData64 = new RingIndex("userData64", 2, allocateWords);
-    this.userData32 = new RingIndex("userData32", 2, allocateWords);
-    this.ledger = new RingIndex("ledger", 2, allocateWords);
-    this.code = new RingIndex("code", 2, allocateWords);
+    const kernels = runKernels();
+    const create = (name: string, entryWords: EntryWords): RingIndex =>
+      new RingIndex(name, entryWords, kernels, allocateWords);
+    this.ids = create("ids", entryWordsLong);
+    this.accounts = create("accounts", entryWordsShort);
+    this.userData128 = create("userData128", entryWordsLong);
+    this.userData64 = create("userData64", entryWordsShort);
+    this.userData32 = create("userData32", entryWordsShort);
+    this.ledger = create("ledger", entryWordsShort);
+    this.code = create("code", entryWordsShort);
+    this.all = [
+      this.ids,
+      this.accounts,
+      this.userData128,
+      this.userData64,
+      this.userData32,
+      this.ledger,
+      this.code,
+    ];
   }
 
   addBurnt(number: number, key: Uint32Array, keyAt: number): void {
-    this.ids.addLong(number, key, keyAt);
+    this.ids.addBurnt(number, key, keyAt);
   }
 
   rebuilt(): void {}
 
+  /** Nothing that is looked up was stored before. */
   findIds(
     _words: Uint32Array,
     _offsets: Uint32Array,
@@ -175,6 +199,14 @@ class RingIndexes implements TransferIndexes {
 
   createCursor(): IndexCursor {
     return unusedCursor;
+  }
+
+  endOp(transfers: number, failedIds: number): void {
+    const rows = transfers + failedIds - this.cut.transfers - this.cut.failedIds;
+    if (rows < runConstantsDefault.cutRows) return;
+    for (const index of this.all) index.cut();
+    this.covered = this.cut;
+    this.cut = { transfers, failedIds };
   }
 }
 
@@ -217,6 +249,7 @@ export class RingStore implements LedgerStore {
   }
 
   endOp(): void {
+    this.indexes.endOp(this.transfers.count, this.failedIds.count);
     this.transfers.opFirstRow = this.transfers.count;
     this.balances.opFirstRow = this.balances.count;
     this.expiries.opFirstRow = this.expiries.count;
