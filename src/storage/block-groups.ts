@@ -4,20 +4,28 @@
  */
 import { assert } from "../core/assert.ts";
 
-const countDefault = 1024;
-
 export class BlockGroups {
   /** Groups so far, numbered in the order of their first members. */
   length = 0;
   /** Per group: its block, and the member that was added last. */
-  block: Uint32Array = new Uint32Array(countDefault);
-  head: Int32Array = new Int32Array(countDefault);
+  block: Uint32Array;
+  head: Int32Array;
   /** Per member: the one that was added to the group before it, or −1. */
-  next: Int32Array = new Int32Array(countDefault);
+  next: Int32Array;
   /** Block → group, by open addressing; an entry counts if its stamp is the current one. */
-  private hashGroup: Int32Array = new Int32Array(2 * countDefault);
-  private hashStamp: Uint32Array = new Uint32Array(2 * countDefault);
+  private hashGroup: Int32Array;
+  private hashStamp: Uint32Array;
   private stamp = 0;
+
+  /** @param count - Members that there is room for at first. */
+  constructor(count: number) {
+    const length = 2 ** Math.ceil(Math.log2(count));
+    this.block = new Uint32Array(length);
+    this.head = new Int32Array(length);
+    this.next = new Int32Array(length);
+    this.hashGroup = new Int32Array(length * 2);
+    this.hashStamp = new Uint32Array(length * 2);
+  }
 
   /** Empties it, and makes room for `count` members. */
   begin(count: number): void {

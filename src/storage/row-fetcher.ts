@@ -13,7 +13,7 @@ import { BlockType, blockHeaderWords } from "./format.ts";
 
 export class RowFetcher implements CachedSource {
   /** Blocks to be read, with the rows that wait for them as indexes into the fetch's rows. */
-  private readonly groups = new BlockGroups();
+  private readonly groups = new BlockGroups(1024);
   private groupNext = 0;
 
   private table: AppendTable | null = null;

@@ -70,6 +70,7 @@ export class RunWrites implements GridClient {
     const payloadAt = wordAt + blockHeaderWords;
     this.buffer.words.fill(0, payloadAt + usedWords, payloadAt + payloadWords);
     const address = this.grid.acquire();
+    this.forget(address);
     this.grid.seals.seal(
       this.buffer,
       wordAt,
@@ -97,6 +98,12 @@ export class RunWrites implements GridClient {
       if (this.addresses[slot] === address) return slot * blockWords;
     }
     return -1;
+  }
+
+  /** What lay at `address` before was written and let go, but its slot may not be in use again yet. */
+  private forget(address: number): void {
+    const before = this.find(address);
+    if (before >= 0) this.addresses[before / blockWords] = 0;
   }
 
   /** Starts writes of sealed blocks, in order, for as long as the grid takes them. */
