@@ -36,6 +36,7 @@ import { PageCopies } from "./page-copies.ts";
 import { PageSpace } from "./page-space.ts";
 import { PagedTable, slabSizeLog2Default } from "./paged-table.ts";
 import { RowFetcher } from "./row-fetcher.ts";
+import { BlockFetcher } from "./runs/block-fetcher.ts";
 import { IndexGroup } from "./runs/index-group.ts";
 import { runOptions } from "./runs/options.ts";
 import { TransferIndexes } from "./runs/transfer-indexes.ts";
@@ -127,7 +128,8 @@ export class StorageEngine {
       options.allocateWords,
       options.onDamaged,
     );
-    this.indexes = new TransferIndexes(this.group);
+    const blocks = new BlockFetcher(this.grid, this.cache, reader, this.group.writes);
+    this.indexes = new TransferIndexes(this.group, blocks);
     this.writer = new CheckpointWriter(
       this.grid,
       this.state,

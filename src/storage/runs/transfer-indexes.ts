@@ -1,7 +1,9 @@
 /**
  * The sorted indexes over transfers as the ledger sees them: the `TransferIndexes` of ledger/store.ts.
  */
-import { unreachable } from "../../core/assert.ts";
+import type { BlockFetcher } from "./block-fetcher.ts";
+import { IdFinder } from "./id-finder.ts";
+import { IndexCursor } from "./index-cursor.ts";
 import type { IndexGroup } from "./index-group.ts";
 import { IndexId } from "./options.ts";
 import type { CutPosition } from "./run.ts";
@@ -16,8 +18,13 @@ export class TransferIndexes {
   readonly ledger: SortedIndex;
   readonly code: SortedIndex;
 
-  constructor(readonly group: IndexGroup) {
-    const { indexes } = group;
+  private readonly finder: IdFinder;
+
+  constructor(
+    readonly group: IndexGroup,
+    private readonly fetcher: BlockFetcher,
+  ) {
+    const { indexes, options } = group;
     this.ids = indexes[IndexId.ids]!;
     this.accounts = indexes[IndexId.accounts]!;
     this.userData128 = indexes[IndexId.userData128]!;
@@ -25,6 +32,7 @@ export class TransferIndexes {
     this.userData32 = indexes[IndexId.userData32]!;
     this.ledger = indexes[IndexId.ledger]!;
     this.code = indexes[IndexId.code]!;
+    this.finder = new IdFinder(this.ids, options, fetcher);
   }
 
   get covered(): CutPosition {
@@ -45,11 +53,23 @@ export class TransferIndexes {
     this.group.rebuilt();
   }
 
-  findIds(): boolean {
-    return unreachable("no id lies in a run yet");
+  /**
+   * Looks the ids at words[offsets[0 … count)] up among those before `covered`. references[i]: 0 if
+   * unknown, row + 1, or −1 − number of a burnt id. True when done at once; otherwise `onDone` is
+   * called later, not from inside. One lookup at a time, and no `fetch` meanwhile.
+   */
+  findIds(
+    words: Uint32Array,
+    offsets: Uint32Array,
+    count: number,
+    references: Int32Array,
+    onDone: () => void,
+  ): boolean {
+    return this.finder.find(words, offsets, count, references, onDone);
   }
 
-  createCursor(): never {
-    return unreachable("no cursor yet");
+  /** A cursor of the caller's own, to be kept. */
+  createCursor(): IndexCursor {
+    return new IndexCursor(this.fetcher);
   }
 }
