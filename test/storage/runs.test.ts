@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { BlockType, blockHeaderWords } from "../../src/storage/format.ts";
+import { RunWrites } from "../../src/storage/runs/run-writes.ts";
 import { addresses, type RunLoad, type RunMachine, RunWorld } from "./run-world.ts";
 
 function load(seed: number, changes: Partial<RunLoad> = {}): RunLoad {
@@ -26,6 +28,35 @@ function machine(seed: number): RunMachine {
 }
 
 describe("sorted runs", () => {
+  test("a block in memory is found by its address, the one that has it now", () => {
+    const { engine, file } = new RunWorld(load(3), machine(3));
+    const { grid } = engine;
+    const writes = new RunWrites(grid, 8);
+    const seal = (value: number): number => {
+      writes.buffer.words[writes.nextPayloadAt()] = value;
+      return writes.seal(BlockType.run, 0, 1, 0, 1, 1);
+    };
+    const found = (address: number): number =>
+      writes.buffer.words[writes.find(address) + blockHeaderWords]!;
+    const address = seal(11);
+    seal(12);
+    expect(found(address)).toBe(11);
+    writes.writeSealed();
+    while (file.tick());
+    expect(writes.writtenBelow).toBe(2);
+    expect(found(address), "written blocks are found too").toBe(11);
+    grid.freeSet.release(address);
+    grid.freeSet.freezeBegin();
+    grid.freeSet.freezeEnd();
+    grid.freeSet.freezeBegin();
+    grid.freeSet.freezeEnd();
+    expect(seal(13)).toBe(address);
+    expect(found(address)).toBe(13);
+    for (let more = 0; more < 5; more += 1)
+      expect(writes.hasRoom(1) && seal(14 + more)).toBeTruthy();
+    expect(writes.hasRoom(3)).toBe(false);
+  });
+
   test("are those of the model at the end of every op, at the same addresses on every replica", () => {
     let waits = 0;
     for (const seed of [1, 2, 3]) {

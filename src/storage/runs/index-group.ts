@@ -14,7 +14,7 @@ import { assert } from "../../core/assert.ts";
 import type { AppendTable } from "../append-table.ts";
 import type { Grid } from "../grid.ts";
 import type { DamagedBlock, StorageSummary } from "../options.ts";
-import { MergeInput } from "./merge-input.ts";
+import { MergeInput, type MergeReads } from "./merge-input.ts";
 import {
   burntBit,
   IndexId,
@@ -46,6 +46,7 @@ export class IndexGroup {
   private readonly builder: RunBuilder;
   /** Readers that no merge uses. */
   private readonly idleInputs: MergeInput[] = [];
+  private readonly mergeReads: MergeReads = { inFlight: 0 };
   /** The op that is ending, and how many blocks of the sealed generation it allows. */
   private op = 0;
   private sealedAllowed = 0;
@@ -241,7 +242,8 @@ export class IndexGroup {
   }
 
   private createInput(): MergeInput {
-    return new MergeInput(this.grid, this.writes, this.onDamaged, () => this.onProgress());
+    const { grid, writes, mergeReads, onDamaged } = this;
+    return new MergeInput(grid, writes, mergeReads, onDamaged, () => this.onProgress());
   }
 
   private cutAll(): void {

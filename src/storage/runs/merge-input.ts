@@ -16,6 +16,16 @@ import type { RunWrites } from "./run-writes.ts";
 
 /** Blocks in memory: the one that is merged, and those read ahead. */
 const depth = 6;
+/** Of them: what a step of a merge takes. */
+const needed = 2;
+
+/** Reads of all merges in flight at which only what is needed next is read: others want the disk too. */
+const readsMax = 32;
+
+/** How many there are: shared by all inputs of all merges. */
+export interface MergeReads {
+  inFlight: number;
+}
 
 class Read {
   readonly request = new BlockRequest();
@@ -40,11 +50,14 @@ export class MergeInput {
   private run: Run | null = null;
   /** The block that is asked for next. */
   private nextBlock = 0;
+  /** Blocks below it are not needed any more. */
+  private first = 0;
 
   /** @param onArrived - A block that was read is in memory. Not from inside a call. */
   constructor(
     private readonly grid: Grid,
     private readonly writes: RunWrites,
+    private readonly mergeReads: MergeReads,
     private readonly onDamaged: (block: DamagedBlock) => void,
     private readonly onArrived: () => void,
   ) {
@@ -71,8 +84,10 @@ export class MergeInput {
   readAhead(block: number): void {
     const run = this.run;
     assert(run !== null, "a run is read");
+    this.first = block;
     const end = Math.min(run.blocks, block + depth);
     while (this.nextBlock < end && !this.grid.halted) {
+      if (this.nextBlock >= block + needed && this.mergeReads.inFlight >= readsMax) return;
       this.start(run, this.nextBlock);
       this.nextBlock += 1;
     }
@@ -99,6 +114,7 @@ export class MergeInput {
     }
     assert(!this.grid.isUnwritten(address), "what is not on disk is in memory");
     read.ready = false;
+    this.mergeReads.inFlight += 1;
     this.grid.read(read.completion, this.buffer, read.slot * blockSize, address);
   }
 
@@ -122,6 +138,7 @@ export class MergeInput {
 
   /** Internal: a read's completion. */
   readDone(read: Read): void {
+    this.mergeReads.inFlight -= 1;
     if (!this.grid.endRead()) return;
     const { request } = read;
     const result = read.completion.result;
@@ -146,6 +163,7 @@ export class MergeInput {
   /** Internal: the block stands in its slot, verified. */
   arrived(read: Read): void {
     read.ready = true;
+    this.readAhead(this.first);
     this.onArrived();
   }
 }
