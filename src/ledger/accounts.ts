@@ -4,6 +4,7 @@
  * create-batch.ts.
  */
 import { u64CompareAt, u128Copy, u128Equal, u128IsMax, u128IsZero } from "../core/u128.ts";
+import type { AccountPrefetch } from "./account-prefetch.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import { AccountFlag, accountFlagsUndefined, accountRecord } from "./records.ts";
 import { AccountStatus, decidedCreated } from "./status.ts";
@@ -23,13 +24,17 @@ const timestampWord = accountRecord.word.timestamp;
 const limitFlags = AccountFlag.debitsMustNotExceedCredits | AccountFlag.creditsMustNotExceedDebits;
 
 export class AccountCreator {
-  constructor(private readonly state: LedgerState) {}
+  constructor(
+    private readonly state: LedgerState,
+    private readonly prefetch: AccountPrefetch,
+  ) {}
 
   /**
    * Creates the account at words[at…], or returns why not. The event's timestamp is in
    * `eventTime`, and in `resultTime` unless the status goes with another one.
+   * @param event - Its number in the request.
    */
-  create(words: Uint32Array, at: number): number {
+  create(words: Uint32Array, at: number, event: number): number {
     const state = this.state;
     const flags = words[at + codeFlagsWord]! >>> 16;
     if (words[at + reservedWord] !== 0) return AccountStatus.reservedField;
@@ -49,7 +54,7 @@ export class AccountCreator {
     if ((flags & AccountFlag.imported) !== 0) {
       if (
         u64CompareAt(words, at + timestampWord, state.lastAccountTime, 0) <= 0 ||
-        state.transferTimes.has(words, at + timestampWord)
+        this.prefetch.timeTaken(event)
       ) {
         return AccountStatus.importedEventTimestampMustNotRegress;
       }

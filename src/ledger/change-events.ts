@@ -2,14 +2,13 @@
  * get_change_events: every transfer created and every pending transfer expired, by the time of the
  * event, with both accounts as they were right after it (protocol/semantics.md §7.6).
  *
- * Transfers and expiries lie in tables of their own, each ascending in time; the two are merged by
- * their timestamps, which are in memory, and fetched chunk by chunk.
+ * Transfers and expiries lie in tables of their own, each ascending in time. Of both as many rows are
+ * fetched as the chunk may need, and merged by their timestamps.
  */
 import { assert } from "../core/assert.ts";
-import { u128Copy } from "../core/u128.ts";
+import { u64CompareAt, u128Copy } from "../core/u128.ts";
 import { resultMax } from "./batch.ts";
 import { Filter } from "./filter.ts";
-import type { TimestampIndex } from "./indexes/timestamp-index.ts";
 import type { LedgerState } from "./ledger-state.ts";
 import {
   AccountFlag,
@@ -29,7 +28,9 @@ import {
 } from "./records.ts";
 import type { ReplyWriter } from "./reply-writer.ts";
 import type { Request } from "./request.ts";
+import type { RowTimes } from "./row-times.ts";
 import type { LedgerStore } from "./store.ts";
+import { TimeSearch } from "./time-search.ts";
 
 const transfer = transferRecord.word;
 const account = accountRecord.word;
@@ -42,10 +43,22 @@ const eventWords = changeEventRecord.size / 4;
 /** Events per chunk: one fetch of each table. */
 const chunkEvents = 256;
 
-const Phase = { choose: 0, expiries: 1, transfers: 2, balances: 3 } as const;
+const Phase = {
+  /** Where the range of time begins and ends among the transfers, and among the expiries. */
+  transferRange: 0,
+  expiryRange: 1,
+  /** The chunk's candidates are to be fetched: first expiries, then transfers. */
+  choose: 2,
+  expiries: 3,
+  transfers: 4,
+  /** The transfers that expired, and the balances of the others, are being fetched. */
+  expired: 5,
+  balances: 6,
+} as const;
 
 export class ChangeEvents {
   private readonly filter = new Filter();
+  private readonly search: TimeSearch;
   private limit = 0;
   private phase: number = Phase.choose;
   /** Next rows of both tables, and the first ones beyond the range. */
@@ -54,14 +67,16 @@ export class ChangeEvents {
   private expiryRow = 0;
   private expiryEnd = 0;
 
-  /** The chunk: for each event, its place among the chunk's expiries or −1. */
-  private readonly expiryOf = new Int32Array(chunkEvents);
-  private readonly transferRows = new Uint32Array(chunkEvents);
-  private readonly expiryRows = new Uint32Array(chunkEvents);
-  private readonly balanceRows = new Uint32Array(chunkEvents);
+  /** The chunk: for each event, whether it is an expiry. They come in order of their rows. */
+  private readonly isExpiry = new Uint8Array(chunkEvents);
+  /** Rows of the fetch under way. */
+  private readonly rows = new Uint32Array(chunkEvents);
+  private transfersRead = 0;
+  private expiriesRead = 0;
   private events = 0;
   private expiries = 0;
   private readonly transferWords = new Uint32Array(chunkEvents * transferWords);
+  private readonly expiredWords = new Uint32Array(chunkEvents * transferWords);
   private readonly balanceWords = new Uint32Array(chunkEvents * balancesWords);
   private readonly expiryWords = new Uint32Array(chunkEvents * expiryWords);
 
@@ -71,118 +86,157 @@ export class ChangeEvents {
     private readonly reply: ReplyWriter,
     private readonly batchSizeLimit: number,
     private readonly onFetched: () => void,
-  ) {}
+  ) {
+    this.search = new TimeSearch(store, 2, onFetched);
+  }
 
   start(request: Request): void {
     const { filter, state } = this;
-    this.phase = Phase.choose;
     this.limit = 0;
+    this.transferRow = 0;
+    this.transferEnd = 0;
+    this.expiryRow = 0;
+    this.expiryEnd = 0;
+    this.phase = Phase.choose;
     if (!filter.readChangeEventsFilter(request.words, request.wordAt)) return;
     this.limit = Math.min(filter.limit, resultMax(request.operation, this.batchSizeLimit));
-    this.transferRow = this.first(state.transferTimes);
-    this.transferEnd = this.end(state.transferTimes);
-    this.expiryRow = this.first(state.expiryTimes);
-    this.expiryEnd = this.end(state.expiryTimes);
+    this.phase = Phase.transferRange;
+    this.seekRange(state.transferTimes);
   }
 
   /** Works until a fetch has to be waited for. False: called back later; call again then. */
   step(): boolean {
-    const { state, store } = this;
     for (;;) {
-      if (this.phase === Phase.choose) {
-        if (this.choose() === 0) {
-          this.reply.endSubBatch();
-          return true;
-        }
-        this.phase = Phase.expiries;
-        if (this.expiries > 0) {
-          const { expiryRows, expiries, expiryWords: target } = this;
-          if (!store.fetch(state.expiries, expiryRows, expiries, target, this.onFetched))
-            return false;
-        }
-      } else if (this.phase === Phase.expiries) {
-        this.chooseExpired();
-        this.phase = Phase.transfers;
-        const { transferRows, events, transferWords: target } = this;
-        if (!store.fetch(state.transfers, transferRows, events, target, this.onFetched))
-          return false;
-      } else if (this.phase === Phase.transfers) {
-        this.phase = Phase.balances;
-        const rows = this.events - this.expiries;
-        if (rows > 0) {
-          const { balanceRows, balanceWords: target } = this;
-          if (!store.fetch(state.balances, balanceRows, rows, target, this.onFetched)) return false;
-        }
-      } else {
-        this.copy();
-        this.phase = Phase.choose;
+      switch (this.phase) {
+        case Phase.transferRange:
+          if (!this.search.step()) return false;
+          this.transferRow = this.rangeFirst();
+          this.transferEnd = this.rangeEnd(this.state.transferTimes);
+          this.phase = Phase.expiryRange;
+          this.seekRange(this.state.expiryTimes);
+          break;
+        case Phase.expiryRange:
+          if (!this.search.step()) return false;
+          this.expiryRow = this.rangeFirst();
+          this.expiryEnd = this.rangeEnd(this.state.expiryTimes);
+          this.phase = Phase.choose;
+          break;
+        case Phase.choose:
+          if (!this.choose()) {
+            this.reply.endSubBatch();
+            return true;
+          }
+          this.phase = Phase.expiries;
+          if (!this.fetchExpiries()) return false;
+          break;
+        case Phase.expiries:
+          this.phase = Phase.transfers;
+          if (!this.fetchTransfers()) return false;
+          break;
+        case Phase.transfers:
+          this.merge();
+          this.phase = Phase.expired;
+          if (!this.fetchExpired()) return false;
+          break;
+        case Phase.expired:
+          this.phase = Phase.balances;
+          if (!this.fetchBalances()) return false;
+          break;
+        default:
+          this.copy();
+          this.phase = Phase.choose;
       }
     }
   }
 
-  private first(times: TimestampIndex): number {
-    const { filter } = this;
-    return filter.hasMin ? times.firstAtOrAbove(filter.min, 0) : 0;
+  /** Starts the search for the ends of the range that the filter has. */
+  private seekRange(times: RowTimes): void {
+    this.search.begin(times);
+    if (this.filter.hasMin) this.search.add(this.filter.min, 0);
+    if (this.filter.hasMax) this.search.add(this.filter.max, 0);
   }
 
-  private end(times: TimestampIndex): number {
-    const { filter } = this;
-    return filter.hasMax ? times.lastAtOrBelow(filter.max, 0) + 1 : times.count;
+  private rangeFirst(): number {
+    return this.filter.hasMin ? this.search.firstAtOrAbove(0) : 0;
   }
 
-  /** Chooses the next events in order of time. Returns their number. */
-  private choose(): number {
-    const { transferTimes, expiryTimes } = this.state;
+  private rangeEnd(times: RowTimes): number {
+    if (!this.filter.hasMax) return times.count;
+    return this.search.lastAtOrBelow(this.filter.hasMin ? 1 : 0) + 1;
+  }
+
+  /** How many rows of each table the chunk may need. False when there are none left. */
+  private choose(): boolean {
     const wanted = Math.min(chunkEvents, this.limit - this.reply.count);
-    let events = 0;
-    let expiries = 0;
-    let plain = 0;
-    while (events < wanted) {
-      const more = this.transferRow < this.transferEnd;
-      const moreExpiries = this.expiryRow < this.expiryEnd;
-      if (!more && !moreExpiries) break;
-      const fromExpiries =
-        moreExpiries &&
-        (!more || expiryTimes.isBefore(this.expiryRow, transferTimes, this.transferRow));
-      if (fromExpiries) {
-        this.expiryOf[events] = expiries;
-        this.expiryRows[expiries] = this.expiryRow;
-        expiries += 1;
-        this.expiryRow += 1;
-      } else {
-        this.expiryOf[events] = -1;
-        this.transferRows[events] = this.transferRow;
-        this.balanceRows[plain] = this.transferRow;
-        plain += 1;
-        this.transferRow += 1;
-      }
-      events += 1;
-    }
-    this.events = events;
-    this.expiries = expiries;
-    return events;
+    this.transfersRead = Math.max(0, Math.min(wanted, this.transferEnd - this.transferRow));
+    this.expiriesRead = Math.max(0, Math.min(wanted, this.expiryEnd - this.expiryRow));
+    this.events = Math.min(wanted, this.transfersRead + this.expiriesRead);
+    return this.events > 0;
   }
 
-  /** Which transfers expired: known once the expiries are there. */
-  private chooseExpired(): void {
+  private fetchExpiries(): boolean {
+    const { expiriesRead: count, rows, expiryWords: target } = this;
+    if (count === 0) return true;
+    for (let index = 0; index < count; index += 1) rows[index] = this.expiryRow + index;
+    return this.store.fetch(this.state.expiries, rows, count, target, this.onFetched);
+  }
+
+  private fetchTransfers(): boolean {
+    const { transfersRead: count, rows, transferWords: target } = this;
+    if (count === 0) return true;
+    for (let index = 0; index < count; index += 1) rows[index] = this.transferRow + index;
+    return this.store.fetch(this.state.transfers, rows, count, target, this.onFetched);
+  }
+
+  /** Chooses the chunk's events in order of time. */
+  private merge(): void {
+    let plain = 0;
+    let expiries = 0;
     for (let index = 0; index < this.events; index += 1) {
-      const place = this.expiryOf[index]!;
-      if (place < 0) continue;
-      this.transferRows[index] = this.expiryWords[place * expiryWords + expiry.transferRow]!;
+      const first = plain < this.transfersRead;
+      const second = expiries < this.expiriesRead;
+      const expired = second && (!first || this.expiryIsBefore(expiries, plain));
+      this.isExpiry[index] = expired ? 1 : 0;
+      if (expired) expiries += 1;
+      else plain += 1;
     }
+    this.expiries = expiries;
+  }
+
+  private expiryIsBefore(expiryIndex: number, transferIndex: number): boolean {
+    const expiryAt = expiryIndex * expiryWords + expiry.timestamp;
+    const transferAt = transferIndex * transferWords + transfer.timestamp;
+    return u64CompareAt(this.expiryWords, expiryAt, this.transferWords, transferAt) < 0;
+  }
+
+  /** The transfers that the chunk's expiries name. */
+  private fetchExpired(): boolean {
+    const { expiries: count, rows, expiredWords: target } = this;
+    if (count === 0) return true;
+    for (let index = 0; index < count; index += 1) {
+      rows[index] = this.expiryWords[index * expiryWords + expiry.transferRow]!;
+    }
+    return this.store.fetch(this.state.transfers, rows, count, target, this.onFetched);
+  }
+
+  private fetchBalances(): boolean {
+    const { rows, balanceWords: target } = this;
+    const count = this.events - this.expiries;
+    if (count === 0) return true;
+    for (let index = 0; index < count; index += 1) rows[index] = this.transferRow + index;
+    return this.store.fetch(this.state.balances, rows, count, target, this.onFetched);
   }
 
   private copy(): void {
     let plain = 0;
+    let expiries = 0;
     for (let index = 0; index < this.events; index += 1) {
-      const at = index * transferWords;
-      const place = this.expiryOf[index]!;
-      const flags = this.transferWords[at + transfer.code]! >>> 16;
-      if (place >= 0) {
-        const expiryAt = place * expiryWords;
+      if (this.isExpiry[index] === 1) {
+        const expiryAt = expiries * expiryWords;
         const closed = this.expiryWords[expiryAt + expiry.closed]!;
         this.write(
-          at,
+          this.expiredWords,
+          expiries * transferWords,
           ChangeEventType.twoPhaseExpired,
           this.expiryWords,
           expiryAt,
@@ -191,8 +245,12 @@ export class ChangeEvents {
           this.expiryWords,
           expiryAt + expiry.timestamp,
         );
+        expiries += 1;
       } else {
+        const at = plain * transferWords;
+        const flags = this.transferWords[at + transfer.code]! >>> 16;
         this.write(
+          this.transferWords,
           at,
           typeOf(flags),
           this.balanceWords,
@@ -205,14 +263,17 @@ export class ChangeEvents {
         plain += 1;
       }
     }
+    this.transferRow += plain;
+    this.expiryRow += expiries;
   }
 
   /**
-   * Writes the event of the transfer at `transferWords[at…]`.
+   * Writes the event of the transfer at source[at…].
    * @param balances - Balances of the debit account at balancesAt, then those of the credit account.
    * @param time - The timestamp of the event at time[timeAt].
    */
   private write(
+    source: Uint32Array,
     at: number,
     type: number,
     balances: Uint32Array,
@@ -222,7 +283,6 @@ export class ChangeEvents {
     time: Uint32Array,
     timeAt: number,
   ): void {
-    const source = this.transferWords;
     const target = this.reply.words;
     const to = this.reply.wordAt;
     target.fill(0, to, to + eventWords);

@@ -12,6 +12,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { u64CompareAt } from "../core/u128.ts";
+import type { AccountPrefetch } from "./account-prefetch.ts";
 import { AccountCreator } from "./accounts.ts";
 import {
   isMultiBatch,
@@ -97,9 +98,10 @@ export class CreateBatch {
 
   constructor(
     private readonly state: LedgerState,
+    accountPrefetch: AccountPrefetch,
     private readonly prefetch: TransferPrefetch,
   ) {
-    this.accounts = new AccountCreator(state);
+    this.accounts = new AccountCreator(state, accountPrefetch);
     this.transfers = new TransferCreator(state, prefetch);
     this.plain = new PlainTransfers(state, prefetch, this.transfers);
   }
@@ -181,7 +183,7 @@ export class CreateBatch {
       // 5.
       if (status === noStatus) {
         status = ofAccounts
-          ? this.accounts.create(words, at)
+          ? this.accounts.create(words, at, event)
           : this.transfers.create(words, at, event);
       }
       // 7.

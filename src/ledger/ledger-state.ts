@@ -22,11 +22,13 @@ import { TransferIds } from "./indexes/transfer-ids.ts";
 import {
   AccountFlag,
   accountRecord,
+  expiryRecord,
   PendingStatus,
   TransferFlag,
   transferRecord,
 } from "./records.ts";
 import { RowCache } from "./row-cache.ts";
+import { RowTimes } from "./row-times.ts";
 import type { AppendTable, LedgerStore, PagedTable, TransferIndexes } from "./store.ts";
 import { addTransferEntries } from "./transfer-entries.ts";
 import { UndoLog } from "./undo-log.ts";
@@ -65,8 +67,8 @@ export class LedgerState {
   /** Of the youngest transfers: see IdSearch. */
   readonly transferIds: TransferIds;
   readonly accountTimes: TimestampIndex;
-  readonly transferTimes: TimestampIndex;
-  readonly expiryTimes: TimestampIndex;
+  readonly transferTimes: RowTimes;
+  readonly expiryTimes: RowTimes;
   readonly accountAttributes: AttributeIndexes;
   readonly expiryQueue: ExpiryQueue;
   private readonly arena: PostingArena;
@@ -131,8 +133,18 @@ export class LedgerState {
     this.accountIds = new IdTable(accountRows, null, seed, idSlotsLog2, memory);
     this.transferIds = new TransferIds(seed, idSlotsLog2, memory);
     this.accountTimes = new TimestampIndex(allocateWords);
-    this.transferTimes = new TimestampIndex(allocateWords);
-    this.expiryTimes = new TimestampIndex(allocateWords);
+    this.transferTimes = new RowTimes(
+      store.transfers,
+      timestampWord,
+      store.transferMarks,
+      allocateWords,
+    );
+    this.expiryTimes = new RowTimes(
+      store.expiries,
+      expiryRecord.word.timestamp,
+      store.expiryMarks,
+      allocateWords,
+    );
     this.arena = new PostingArena(allocateWords);
     this.accountAttributes = new AttributeIndexes(this.arena, seed, memory);
     this.expiryQueue = new ExpiryQueue(allocateWords);
@@ -273,7 +285,8 @@ export class LedgerState {
       const debitRow = this.debitRows[row - first]!;
       const creditRow = this.creditRows[row - first]!;
       addTransferEntries(this.indexes, words, at, row, debitRow, creditRow);
-      this.indexTransfer(words, at, row);
+      this.transferTimes.append(words, at + timestampWord);
+      this.expectExpiry(words, at, row);
     }
     for (let index = 0; index < this.resolvedCount; index += 1) {
       const row = this.resolvedRows[index]!;
@@ -289,9 +302,8 @@ export class LedgerState {
     this.transferIds.settle();
   }
 
-  /** Adds a stored transfer to the indexes in memory that are not kept event by event. */
-  indexTransfer(words: Uint32Array, at: number, row: number): void {
-    this.transferTimes.append(words, at + timestampWord);
+  /** Enters a stored transfer into the queue of those that expire, if it is to. */
+  expectExpiry(words: Uint32Array, at: number, row: number): void {
     if (
       words[at + timeoutWord] !== 0 &&
       ((words[at + codeFlagsWord]! >>> 16) & TransferFlag.pending) !== 0 &&

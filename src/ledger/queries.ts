@@ -21,6 +21,7 @@ import type { ReplyWriter } from "./reply-writer.ts";
 import { Request } from "./request.ts";
 import { RowScan } from "./row-scan.ts";
 import { type LedgerStore, noRow, unread } from "./store.ts";
+import { TimeSearch } from "./time-search.ts";
 
 const transferWords = transferRecord.size / 4;
 const codeFlagsWord = transferRecord.word.code;
@@ -36,17 +37,20 @@ const chunkRows = 256;
 const Phase = {
   /** The next sub-batch's filter is to be read. */
   filter: 0,
+  /** The ends of its range of time are sought among the transfers. */
+  range: 1,
   /** Rows of the next chunk are being chosen. */
-  choose: 1,
+  choose: 2,
   /** The chunk's transfers have been fetched. */
-  transfers: 2,
+  transfers: 3,
   /** The chunk's balances have been fetched. */
-  balances: 3,
+  balances: 4,
 } as const;
 
 export class Queries {
   private readonly filter = new Filter();
   private readonly scan = new RowScan();
+  private readonly search: TimeSearch;
   private readonly accountConditions: AccountConditions;
   private readonly transferConditions: TransferConditions;
   private readonly rows = new Uint32Array(chunkRows);
@@ -66,6 +70,7 @@ export class Queries {
     private readonly reply: ReplyWriter,
     private readonly onFetched: () => void,
   ) {
+    this.search = new TimeSearch(store, 2, onFetched);
     this.accountConditions = new AccountConditions(state.accountAttributes);
     this.transferConditions = new TransferConditions(store.indexes);
   }
@@ -84,7 +89,12 @@ export class Queries {
     for (;;) {
       if (this.phase === Phase.filter) {
         if (this.subBatch === this.subBatches) return true;
-        if (this.beginFilter()) this.beginChunk();
+        if (!this.readFilter()) this.endFilter();
+        else if (this.action === Action.queryAccounts) this.scanAccounts();
+        else this.seekRange();
+      } else if (this.phase === Phase.range) {
+        if (!this.search.step()) return false;
+        if (this.scanTransfers()) this.beginChunk();
         else this.endFilter();
       } else if (this.phase === Phase.choose) {
         if (this.action === Action.queryAccounts) {
@@ -113,25 +123,49 @@ export class Queries {
     }
   }
 
-  /** Reads the filter of the next sub-batch. False when it finds nothing. */
-  private beginFilter(): boolean {
+  /** Reads the filter of the next sub-batch. False when it is none. */
+  private readFilter(): boolean {
     const { operation, words, wordAt } = this.request;
     const at = wordAt + this.subBatch * (eventSize(operation) / 4);
-    const { filter, scan, state } = this;
-    const ofAccount =
-      this.action === Action.getAccountTransfers || this.action === Action.getAccountBalances;
-    const valid = ofAccount
+    const { filter } = this;
+    this.limit = 0;
+    const valid = this.isOfAccount()
       ? filter.readAccountFilter(words, at)
       : filter.readQueryFilter(words, at);
-    if (!valid) return false;
-    this.limit = Math.min(filter.limit, resultMax(operation, bodySizeMax));
-    if (this.action === Action.queryAccounts) {
-      scan.begin(filter, state.accountTimes);
-      this.accountConditions.add(filter, scan);
-      return true;
-    }
-    scan.begin(filter, state.transferTimes);
-    if (ofAccount) {
+    if (valid) this.limit = Math.min(filter.limit, resultMax(operation, bodySizeMax));
+    return valid;
+  }
+
+  private isOfAccount(): boolean {
+    return this.action === Action.getAccountTransfers || this.action === Action.getAccountBalances;
+  }
+
+  private scanAccounts(): void {
+    const { filter, scan } = this;
+    const { accountTimes } = this.state;
+    const first = filter.hasMin ? accountTimes.firstAtOrAbove(filter.min, 0) : 0;
+    const last = filter.hasMax ? accountTimes.lastAtOrBelow(filter.max, 0) : accountTimes.count - 1;
+    scan.begin(first, last, !filter.reversed);
+    this.accountConditions.add(filter, scan);
+    this.beginChunk();
+  }
+
+  private seekRange(): void {
+    this.phase = Phase.range;
+    this.search.begin(this.state.transferTimes);
+    if (this.filter.hasMin) this.search.add(this.filter.min, 0);
+    if (this.filter.hasMax) this.search.add(this.filter.max, 0);
+  }
+
+  /** The range of time is known: begins the scan. False when it finds nothing. */
+  private scanTransfers(): boolean {
+    const { filter, scan, search, state } = this;
+    const first = filter.hasMin ? search.firstAtOrAbove(0) : 0;
+    const last = filter.hasMax
+      ? search.lastAtOrBelow(filter.hasMin ? 1 : 0)
+      : state.transferTimes.count - 1;
+    scan.begin(first, last, !filter.reversed);
+    if (this.isOfAccount()) {
       const row = state.accountIds.findRow(filter.accountId, 0);
       if (row < 0) return false;
       if (this.action === Action.getAccountBalances && !this.hasHistory(row)) return false;

@@ -1,11 +1,12 @@
 /**
- * Rebuilds the in-memory indexes from the tables, after a start or when a replica has jumped to
- * another checkpoint: accounts from memory, then transfers, burnt ids and expiries in chunks. Adds
- * to the sorted indexes what is in none of their runs.
+ * Rebuilds what the ledger holds in memory, after a start or when a replica has jumped to another
+ * checkpoint. Reads little of what lies on disk, however much there is: accounts are in memory, burnt
+ * ids and transfers are read from where complete runs end, times from their marks, and of the transfers
+ * before that those alone that are pending.
  */
 import { assert } from "../core/assert.ts";
 import type { LedgerState } from "./ledger-state.ts";
-import { expiryRecord, transferRecord } from "./records.ts";
+import { expiryRecord, PendingStatus, transferRecord } from "./records.ts";
 import type { AppendTable, LedgerStore } from "./store.ts";
 import { addTransferEntries } from "./transfer-entries.ts";
 
@@ -16,15 +17,28 @@ const expiryTimestampWord = expiryRecord.word.timestamp;
 /** Rows per fetch. */
 const chunkRows = 1024;
 
-const Phase = { accounts: 0, transfers: 1, failedIds: 2, expiries: 3 } as const;
+const Phase = {
+  accounts: 0,
+  transferMarks: 1,
+  expiryMarks: 2,
+  lastTransfer: 3,
+  lastExpiry: 4,
+  /** Pending transfers among the rows that complete runs cover. */
+  pending: 5,
+  failedIds: 6,
+  /** The transfers that complete runs do not cover. */
+  transfers: 7,
+  ended: 8,
+} as const;
 
 export class Rebuild {
   private readonly rows = new Uint32Array(chunkRows);
+  private rowCount = 0;
   private words: Uint32Array = new Uint32Array(0);
-  private phase: number = Phase.accounts;
-  /** Rows of the phase's table that are indexed, and that have been fetched. */
-  private done = 0;
-  private fetched = 0;
+  private phase: number = Phase.ended;
+  /** The phase's next row to choose, and where its rows end. */
+  private next = 0;
+  private end = 0;
 
   constructor(
     private readonly state: LedgerState,
@@ -34,32 +48,20 @@ export class Rebuild {
 
   start(): void {
     this.state.clearIndexes();
-    this.phase = Phase.accounts;
-    this.done = 0;
-    this.fetched = 0;
+    this.rowCount = 0;
     // Room for the widest rows; given back at the end, since a start happens once.
     this.words = new Uint32Array(chunkRows * (expiryRecord.size / 4));
+    this.begin(Phase.accounts);
   }
 
   /** Works until a fetch has to be waited for. False: called back later; call again then. */
   step(): boolean {
     const { state } = this;
-    if (this.phase === Phase.accounts) {
-      this.indexAccounts();
-      this.phase = Phase.transfers;
-    }
-    while (this.phase !== Phase.accounts) {
-      const table = this.table();
-      if (this.fetched > this.done) this.indexChunk(table);
-      if (this.done < table.count) {
-        if (!this.fetchChunk(table)) return false;
-      } else if (this.phase === Phase.expiries) {
-        this.phase = Phase.accounts;
-      } else {
-        this.phase += 1;
-        this.done = this.phase === Phase.failedIds ? this.state.indexes.covered.failedIds : 0;
-        this.fetched = this.done;
-      }
+    while (this.phase !== Phase.ended) {
+      if (this.phase === Phase.accounts) this.indexAccounts();
+      if (this.rowCount > 0) this.take();
+      if (!this.choose()) this.begin(this.phase + 1);
+      else if (!this.fetch()) return false;
     }
     this.words = new Uint32Array(0);
     state.indexes.rebuilt();
@@ -68,9 +70,35 @@ export class Rebuild {
     return true;
   }
 
+  private begin(phase: number): void {
+    const { covered } = this.state.indexes;
+    this.phase = phase;
+    this.end = this.table().count;
+    this.next = 0;
+    if (phase === Phase.accounts || phase === Phase.ended) this.end = 0;
+    if (phase === Phase.lastTransfer || phase === Phase.lastExpiry) {
+      this.next = Math.max(0, this.end - 1);
+      if (this.end === 0) this.restoreTimes(this.words);
+    }
+    if (phase === Phase.pending) this.end = covered.transfers;
+    if (phase === Phase.failedIds) this.next = covered.failedIds;
+    if (phase === Phase.transfers) this.next = covered.transfers;
+  }
+
   private table(): AppendTable {
-    if (this.phase === Phase.transfers) return this.state.transfers;
-    return this.phase === Phase.failedIds ? this.state.failedIds : this.state.expiries;
+    const { state, store } = this;
+    switch (this.phase) {
+      case Phase.transferMarks:
+        return store.transferMarks;
+      case Phase.expiryMarks:
+        return store.expiryMarks;
+      case Phase.lastExpiry:
+        return state.expiries;
+      case Phase.failedIds:
+        return state.failedIds;
+      default:
+        return state.transfers;
+    }
   }
 
   private indexAccounts(): void {
@@ -88,36 +116,74 @@ export class Rebuild {
     }
   }
 
-  private fetchChunk(table: AppendTable): boolean {
-    const count = Math.min(chunkRows, table.count - this.done);
-    for (let index = 0; index < count; index += 1) this.rows[index] = this.done + index;
-    this.fetched = this.done + count;
-    return this.store.fetch(table, this.rows, count, this.words, this.onFetched);
+  /** The next rows of the phase. False when there are none left. */
+  private choose(): boolean {
+    let count = 0;
+    for (; this.next < this.end && count < chunkRows; this.next += 1) {
+      const sought =
+        this.phase !== Phase.pending ||
+        this.state.pendingStatusOf(this.next) === PendingStatus.pending;
+      if (!sought) continue;
+      this.rows[count] = this.next;
+      count += 1;
+    }
+    this.rowCount = count;
+    return count > 0;
   }
 
-  private indexChunk(table: AppendTable): void {
+  private fetch(): boolean {
+    return this.store.fetch(this.table(), this.rows, this.rowCount, this.words, this.onFetched);
+  }
+
+  /** The rows that `choose` chose have come. */
+  private take(): void {
     const { state, words } = this;
-    const first = this.done;
-    for (let row = first; row < this.fetched; row += 1) {
-      const at = (row - first) * table.rowWords;
-      if (this.phase === Phase.transfers) this.indexTransfer(words, at, row);
-      else if (this.phase === Phase.failedIds) this.addBurntId(words, at, row);
-      else state.expiryTimes.append(words, at + expiryTimestampWord);
+    const { rowWords } = this.table();
+    for (let index = 0; index < this.rowCount; index += 1) {
+      const row = this.rows[index]!;
+      const at = index * rowWords;
+      switch (this.phase) {
+        case Phase.transferMarks:
+          state.transferTimes.keepMark(words, at);
+          break;
+        case Phase.expiryMarks:
+          state.expiryTimes.keepMark(words, at);
+          break;
+        case Phase.pending:
+          state.expectExpiry(words, at, row);
+          break;
+        case Phase.failedIds:
+          state.transferIds.restoreBurnt(words, at, row);
+          state.indexes.addBurnt(row, words, at);
+          break;
+        case Phase.transfers:
+          this.indexTransfer(words, at, row);
+          break;
+        default:
+          this.restoreTimes(words.subarray(at + this.timestampAt()));
+      }
     }
     state.transferIds.settleRestored();
-    this.done = this.fetched;
+    this.rowCount = 0;
+  }
+
+  private timestampAt(): number {
+    return this.phase === Phase.lastTransfer ? timestampWord : expiryTimestampWord;
+  }
+
+  /** @param time - Timestamp of the table's last row; without rows, zero. */
+  private restoreTimes(time: Uint32Array): void {
+    const { state } = this;
+    const last = this.end === 0 ? new Uint32Array(2) : time.slice(0, 2);
+    if (this.phase === Phase.lastTransfer) {
+      state.transferTimes.restored(last);
+      state.lastTransferTime.set(last);
+    } else {
+      state.expiryTimes.restored(last);
+    }
   }
 
   private indexTransfer(words: Uint32Array, at: number, row: number): void {
-    const { state } = this;
-    // The entries of rows before are in runs.
-    if (row >= state.indexes.covered.transfers) this.addEntries(words, at, row);
-    state.indexTransfer(words, at, row);
-    state.lastTransferTime[0] = words[at + timestampWord]!;
-    state.lastTransferTime[1] = words[at + timestampWord + 1]!;
-  }
-
-  private addEntries(words: Uint32Array, at: number, row: number): void {
     const { state } = this;
     const { transferIds } = state;
     const hash = transferIds.hash(words, at);
@@ -128,10 +194,6 @@ export class Rebuild {
     assert(debitRow >= 0, "accounts of transfers exist");
     assert(creditRow >= 0, "accounts of transfers exist");
     addTransferEntries(state.indexes, words, at, row, debitRow, creditRow);
-  }
-
-  private addBurntId(words: Uint32Array, at: number, number: number): void {
-    this.state.transferIds.restoreBurnt(words, at, number);
-    this.state.indexes.addBurnt(number, words, at);
+    state.expectExpiry(words, at, row);
   }
 }

@@ -10,8 +10,6 @@
  * `read` brings the block, and `nextRow` goes on where it was.
  */
 import { assert } from "../core/assert.ts";
-import type { Filter } from "./filter.ts";
-import type { TimestampIndex } from "./indexes/timestamp-index.ts";
 import { noRow, unread } from "./store.ts";
 
 /** Account, three kinds of user data, ledger, code. */
@@ -52,11 +50,9 @@ export class RowScan {
     for (let index = 0; index < conditionsMax; index += 1) this.cursors.push(null);
   }
 
-  /** Starts a scan over the rows in the filter's range of time, as yet without conditions. */
-  begin(filter: Filter, times: TimestampIndex): void {
-    const first = filter.hasMin ? times.firstAtOrAbove(filter.min, 0) : 0;
-    const last = filter.hasMax ? times.lastAtOrBelow(filter.max, 0) : times.count - 1;
-    this.ascending = !filter.reversed;
+  /** Starts a scan over the rows from `first` to `last`, as yet without conditions. */
+  begin(first: number, last: number, ascending: boolean): void {
+    this.ascending = ascending;
     this.start = this.ascending ? first : last;
     this.last = this.ascending ? last : first;
     this.finished = first > last;

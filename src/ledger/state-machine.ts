@@ -10,6 +10,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { u64Compare } from "../core/u128.ts";
+import { AccountPrefetch } from "./account-prefetch.ts";
 import { Action, operationAction, timestampDelta, totalEvents, validateBody } from "./batch.ts";
 import { ChangeEvents } from "./change-events.ts";
 import { CreateBatch } from "./create-batch.ts";
@@ -50,6 +51,7 @@ export class StateMachine {
   private readonly state: LedgerState;
   private readonly rebuild: Rebuild;
   private readonly reply = new ReplyWriter();
+  private readonly accountPrefetches: AccountPrefetch;
   private readonly prefetches: TransferPrefetch;
   private readonly creates: CreateBatch;
   private readonly expiry: Expiry;
@@ -74,7 +76,8 @@ export class StateMachine {
     this.state = new LedgerState(store, { allocateWords, seed: indexSeed >>> 0 });
     this.rebuild = new Rebuild(this.state, store, onFetched);
     this.prefetches = new TransferPrefetch(this.state);
-    this.creates = new CreateBatch(this.state, this.prefetches);
+    this.accountPrefetches = new AccountPrefetch(this.state, store, onFetched);
+    this.creates = new CreateBatch(this.state, this.accountPrefetches, this.prefetches);
     this.expiry = new Expiry(this.state);
     this.lookups = new Lookups(this.state, store, reply, onFetched);
     this.queries = new Queries(this.state, store, reply, onFetched);
@@ -205,6 +208,7 @@ export class StateMachine {
         break;
       case Action.createAccounts:
         request.events = totalEvents(operation, bytes, byteAt, byteLength);
+        this.accountPrefetches.gather(words, request.wordAt, request.events);
         break;
       case Action.createTransfers:
         request.events = totalEvents(operation, bytes, byteAt, byteLength);
@@ -270,6 +274,8 @@ export class StateMachine {
         return this.state.rowCache.fetch(this.onFetched);
       case Action.createTransfers:
         return this.prefetches.step(this.onFetched);
+      case Action.createAccounts:
+        return this.accountPrefetches.step();
       case Action.lookupAccounts:
         this.lookups.lookUpAccounts(this.request);
         break;

@@ -23,6 +23,7 @@ import type { FileHandle, FileIo, Time } from "../io/io.ts";
 import { MessagePool } from "../io/message-pool.ts";
 import { StateMachine } from "../ledger/state-machine.ts";
 import { StorageEngine } from "../storage/engine.ts";
+import type { RunOptions } from "../storage/runs/options.ts";
 import { ClientReplies } from "../wal/client-replies.ts";
 import { DataFileLayout, type FormatOptions } from "../wal/data-file.ts";
 import { rootPrepareSize, scratchMemory, writeRootPrepare } from "../wal/headers.ts";
@@ -84,6 +85,8 @@ export interface ComposeOptions {
   readonly allocateWords: (count: number) => Uint32Array;
   readonly extend: ((gridBytes: number, onDone: (result: number) => void) => void) | null;
   readonly gridBlocksMax: number;
+  /** Constants of sorted runs, the bar aside; for tests and the simulator. Default: a server's. */
+  readonly runs?: Partial<RunOptions> | undefined;
   readonly log: (text: string) => void;
   /** Of what an operator should look into; default: `log`. */
   readonly warn?: (text: string) => void;
@@ -122,6 +125,7 @@ export function composeReplica(options: ComposeOptions): ReplicaParts {
     cacheBytes: memory.cacheGridBytes,
     pageCopyBytes: memory.pageCopyBytes,
     slabSizeLog2: memory.slabSizeLog2,
+    runs: { ...options.runs, barOps: format.barOps },
     allocateWords: options.allocateWords,
     extend: options.extend,
     onDamaged: (block) => {

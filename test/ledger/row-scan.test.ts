@@ -51,7 +51,9 @@ function randomFilter(random: Prng, rows: number): Filter {
 }
 
 function begin(scan: RowScan, filter: Filter, times: TimestampIndex): void {
-  scan.begin(filter, times);
+  const first = filter.hasMin ? times.firstAtOrAbove(filter.min, 0) : 0;
+  const last = filter.hasMax ? times.lastAtOrBelow(filter.max, 0) : times.count - 1;
+  scan.begin(first, last, !filter.reversed);
 }
 
 /** All rows of a scan, asked for blocks whenever it needs one. */

@@ -23,6 +23,7 @@ import {
   useChecksumImplementation,
 } from "../../src/native/checksum.ts";
 import { composeReplica, type MemoryOptions } from "../../src/server/compose.ts";
+import type { RunOptions } from "../../src/storage/runs/options.ts";
 import { DataFileLayout, type FormatOptions } from "../../src/wal/data-file.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
 import { ownRelease } from "../../src/wire/release.ts";
@@ -39,6 +40,7 @@ export const PlaceState = { down: 0, opening: 1, up: 2 } as const;
 export interface PlaceOptions {
   readonly format: FormatOptions;
   readonly memory: MemoryOptions;
+  readonly runs: Partial<RunOptions>;
   readonly grouping: boolean;
   readonly checksum: ChecksumImplementation;
   /** From a message or a completion to the loop turn that acts on it. Microseconds. */
@@ -159,6 +161,7 @@ export class Place implements Receiver, SocketHost {
       superblock,
       createBus: (pool, replica) => this.createBus(pool, replica, superblock.sequence),
       memory: options.memory,
+      runs: options.runs,
       standbyCount: this.owner.replicaTotal - options.format.replicaCount,
       grouping: options.grouping,
       journalTicks: true,

@@ -222,7 +222,8 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const clock = new ReplicaClock(this.queue);
     clock.driftPpm = drawn.driftPpm;
     clock.skewUs = drawn.skewUs;
-    const options = { ...drawn, format, fileSize };
+    const runs = { ...drawn.runs, ...this.swarm.runs };
+    const options = { ...drawn, runs, format, fileSize };
     const standby = index >= this.replicaCount;
     const placeMemory = new PlaceMemory(memory, this.layout.repliesSize);
     return new Place(index, standby, options, disk, clock, placeMemory, this);

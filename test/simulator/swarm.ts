@@ -7,7 +7,9 @@ import { quorumsFor } from "../../src/consensus/quorums.ts";
 import { blockSize, pageSize, replicasMax } from "../../src/core/limits.ts";
 import type { Prng } from "../../src/core/prng.ts";
 import type { ChecksumImplementation } from "../../src/native/checksum.ts";
+import { portableRunKernels, runKernels } from "../../src/native/sorted-runs/kernels.ts";
 import type { MemoryOptions } from "../../src/server/compose.ts";
+import type { RunConstants, RunOptions } from "../../src/storage/runs/options.ts";
 import { type FormatPreset, formatVersion } from "../../src/wal/data-file.ts";
 import type { DiskTiming } from "./disk.ts";
 import type { LoadOptions } from "./interfaces.ts";
@@ -54,6 +56,8 @@ export interface FaultOptions {
 
 export interface ReplicaOptions {
   readonly memory: MemoryOptions;
+  /** Who computes on sorted runs, and the memory for it. */
+  readonly runs: Pick<RunOptions, "kernels" | "writeBlocks">;
   readonly grouping: boolean;
   readonly checksum: ChecksumImplementation;
   readonly turnUs: number;
@@ -66,6 +70,8 @@ export interface Swarm {
   readonly replicaCount: number;
   readonly standbys: number;
   readonly preset: FormatPreset;
+  /** Part of the format, as the preset is. */
+  readonly runs: Omit<RunConstants, "barOps">;
   readonly load: LoadOptions;
   /** Ops that the log must reach before the seed is content: twice around the journal. */
   readonly opsMin: number;
@@ -142,11 +148,22 @@ const second = 1_000_000;
 
 /** Index of the stream that draws standbys: beyond those of the replicas. */
 const standbyStream = 100;
+/** And of the one that draws the constants of sorted runs. */
+const runsStream = 101;
 
 /** Most clusters have none. */
 function drawStandbys(seed: bigint, replicaCount: number): number {
   const random = stream(seed, Stream.swarm, standbyStream);
   return replicaCount === 1 || random.chance(0.75) ? 0 : random.range(1, 2);
+}
+
+/** Small, so that entries are cut and merged through several levels within a seed. */
+function drawRuns(random: Prng): Omit<RunConstants, "barOps"> {
+  return {
+    cutRows: logarithmicRange(random, 8, 300),
+    blockEntriesShort: logarithmicRange(random, 8, 300),
+    blockEntriesLong: logarithmicRange(random, 8, 300),
+  };
 }
 
 export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
@@ -172,6 +189,7 @@ export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
     standbys,
     streams: overrides.streams ?? streamsDrawn,
     preset: { ...journal, clientsMax, blockSize, pageSize, formatVersion },
+    runs: drawRuns(stream(seed, Stream.swarm, runsStream)),
     load,
     opsMin,
     safetyUs: random.range(60, 600) * second,
@@ -207,6 +225,10 @@ function drawReplica(random: Prng, eventsMax: number): ReplicaOptions {
       // Small, since all memory is zeroed at every start. An op's rows are few where requests are small.
       opRowsMax: eventsMax > 40 ? 8192 : 2048,
       slabSizeLog2: 12,
+    },
+    runs: {
+      kernels: random.chance(0.5) ? portableRunKernels : runKernels(),
+      writeBlocks: random.range(8, 24),
     },
     grouping: random.chance(0.6),
     checksum: random.chance(0.02) ? "portable" : "native",
