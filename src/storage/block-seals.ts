@@ -88,7 +88,7 @@ export class BlockSeals {
     checksumAt: number,
   ): boolean {
     const type = buffer.words[wordAt + at.type]!;
-    if (type < BlockType.rows || type > BlockType.manifest) return false;
+    if (type < BlockType.rows || type > BlockType.runIndex) return false;
     return this.verify(buffer, wordAt, address, checksums, checksumAt, type as BlockType) === null;
   }
 

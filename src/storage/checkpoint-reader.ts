@@ -1,7 +1,8 @@
 /**
- * Reads the skeleton of a checkpoint: root → manifest → free set, trailers → index blocks. After
- * it, `state` holds every reference of the checkpoint. What the rows and pages hold is read by
- * whoever needs it: the engine (pages and partial blocks) or the integrity check (all).
+ * Reads the skeleton of a checkpoint: root → manifest → free set, trailers → index blocks, metadata
+ * of runs. After it, `state` holds every reference of the checkpoint. What rows, pages, entries and
+ * filters there are is read by whoever needs it: the engine (pages, partial blocks, filters) or the
+ * integrity check (all).
  */
 import { assert } from "../core/assert.ts";
 import type { BlockReader, BlockRequest, BlockSource } from "./block-reader.ts";
@@ -9,18 +10,26 @@ import type { Chain } from "./chain.ts";
 import type { CheckpointState } from "./checkpoint-state.ts";
 import { BlockType, blockHeaderWords, indexRefs, refWords, unitShift } from "./format.ts";
 import type { FreeSet } from "./free-set.ts";
-import { type ChainEntry, decodeManifest, decodeRoot } from "./manifest.ts";
+import { type ChainEntry, decodeManifest, decodeRoot, type ManifestEntries } from "./manifest.ts";
 import type { DamagedBlock } from "./options.ts";
 import { RefCursor, Visit } from "./ref-cursor.ts";
 import type { RefList } from "./ref-list.ts";
+import { RunChains } from "./runs/run-chains.ts";
+
+const contradiction =
+  "the checkpoint's references contradict each other: this is a bug, please report it.";
 
 export class CheckpointReader implements BlockSource {
   private damagedBlocks = 0;
   private firstDamage = "";
-  private entries: readonly ChainEntry[] = [];
+  private entries: ManifestEntries = { chains: [], runs: [] };
   private readonly cursor: RefCursor;
+  private runsSound = false;
   private onDone: (error: string | null) => void = () => {};
-  /** Free set, trailers and manifest came whole; of the index blocks some may be damaged. */
+  /**
+   * Free set, trailers and manifest came whole; of the index blocks and the metadata of runs some may
+   * be damaged.
+   */
   chainsRead = false;
 
   constructor(
@@ -48,9 +57,7 @@ export class CheckpointReader implements BlockSource {
       entry.blocks <= this.freeSet.blocksMax &&
       chain.prepareRead(entry.length, entry.blocks, entry.head, 0, (block) => this.note(block));
     if (!fits) {
-      this.onDone(
-        "the checkpoint's references contradict each other: this is a bug, please report it.",
-      );
+      this.onDone(contradiction);
       return;
     }
     this.reader.run(chain, () => {
@@ -63,11 +70,8 @@ export class CheckpointReader implements BlockSource {
 
   private manifestRead(): void {
     const entries = decodeManifest(this.state);
-    if (entries === null) {
-      this.onDone(
-        "the checkpoint's manifest does not have the format that this release reads; start the " +
-          "version that wrote it.",
-      );
+    if (typeof entries === "string") {
+      this.onDone(entries);
       return;
     }
     this.entries = entries;
@@ -76,8 +80,9 @@ export class CheckpointReader implements BlockSource {
 
   /** Reads trailers, then the free set, one after the other. */
   private readEntry(index: number): void {
-    const entry = this.entries[index]!;
-    const isFreeSet = index === this.entries.length - 1;
+    const { chains } = this.entries;
+    const entry = chains[index]!;
+    const isFreeSet = index === chains.length - 1;
     const chain = isFreeSet ? this.state.freeSet : this.state.trailers[index]!;
     this.readChain(chain, entry, () => {
       if (isFreeSet) this.freeSetRead();
@@ -95,7 +100,19 @@ export class CheckpointReader implements BlockSource {
       return;
     }
     this.chainsRead = true;
-    this.reader.run(this, () => this.finish());
+    this.reader.run(this, () => this.readRuns());
+  }
+
+  private readRuns(): void {
+    const runs = new RunChains(this.entries.runs, (block) => this.note(block));
+    if (!runs.prepared) {
+      this.onDone(contradiction);
+      return;
+    }
+    this.reader.run(runs, () => {
+      this.runsSound = runs.decode();
+      this.finish();
+    });
   }
 
   next(request: BlockRequest): boolean {
@@ -133,6 +150,10 @@ export class CheckpointReader implements BlockSource {
       this.onDone(`${this.firstDamage}${others > 0 ? ` (and ${others} more)` : ""}.`);
       return;
     }
+    if (!this.runsSound) {
+      this.onDone(contradiction);
+      return;
+    }
     this.onDone(
       this.referencesValid()
         ? null
@@ -144,9 +165,7 @@ export class CheckpointReader implements BlockSource {
   private referencesValid(): boolean {
     for (const part of this.state.append) {
       if (part.refs.length !== part.fullBlocks) return false;
-      for (let block = 0; block < part.refs.length; block += 1) {
-        if (!this.freeSet.isAcquired(part.refs.address(block))) return false;
-      }
+      if (!this.allAcquired(part.refs)) return false;
     }
     for (const part of this.state.paged) {
       if (part.refs.length !== part.pages) return false;
@@ -155,6 +174,19 @@ export class CheckpointReader implements BlockSource {
         if ((unit & ((1 << unitShift) - 1)) === 0) return false;
         if (!this.freeSet.isAcquired(unit >>> unitShift)) return false;
       }
+    }
+    for (const index of this.state.indexes.indexes) {
+      for (const { run } of index.runs) {
+        if (!this.allAcquired(run.refs) || !this.allAcquired(run.filterRefs)) return false;
+      }
+    }
+    return true;
+  }
+
+  private allAcquired(refs: RefList): boolean {
+    for (let block = 0; block < refs.length; block += 1) {
+      const address = refs.address(block);
+      if (address === 0 || !this.freeSet.isAcquired(address)) return false;
     }
     return true;
   }

@@ -6,7 +6,8 @@
  *   root (superblock) → manifest ─┬→ free set
  *                                 ├→ trailers
  *                                 ├→ table-index blocks → blocks of rows; last, partial block
- *                                 └→ page-index blocks → page blocks
+ *                                 ├→ page-index blocks → page blocks
+ *                                 └→ metadata of runs → blocks of entries, blocks of filters
  */
 import { pageSize } from "../core/limits.ts";
 import { Chain } from "./chain.ts";
@@ -18,6 +19,8 @@ import {
   refWords,
 } from "./format.ts";
 import { RefList } from "./ref-list.ts";
+import type { IndexesState } from "./runs/index-state.ts";
+import type { CutPosition } from "./runs/run.ts";
 
 /** Trailers that a checkpoint may carry. */
 export const trailersMax = 8;
@@ -81,8 +84,17 @@ export class CheckpointState {
   readonly freeSet = new Chain(BlockType.freeSet, 0);
   readonly manifest = new Chain(BlockType.manifest, 0);
 
+  /** Transfers and burnt ids as of the checkpoint. */
+  get position(): CutPosition {
+    const [transfers, , , failedIds] = this.append;
+    return { transfers: transfers!.rows, failedIds: failedIds!.rows };
+  }
+
   /** @param refs - The reference list of each table, by table id. */
-  constructor(refs: (id: number) => RefList) {
+  constructor(
+    refs: (id: number) => RefList,
+    readonly indexes: IndexesState,
+  ) {
     this.append = appendTableFormats.map(
       (format) => new AppendPart(format.id, format.name, format.rowSize, refs(format.id)),
     );

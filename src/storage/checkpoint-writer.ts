@@ -4,14 +4,15 @@
  *   idle ──freeze──▶ writing ──all written──▶ syncing ──▶ synced ──durable──▶ idle
  *
  * `freeze` is synchronous and decides every address, in this order: page blocks in page order,
- * page-index blocks, table-index blocks, partial blocks, trailers, manifest, free set. The order of
+ * page-index blocks, table-index blocks, metadata of runs, partial blocks, trailers, manifest, free
+ * set. The order of
  * writing is the same but for the free set, which comes before the manifest that refers to it, and
  * chains, which are sealed from the last block to the first. Each step gathers one block into a
  * staging block, seals it, and notes its checksum where its referrer will look for it; so no step
  * waits for the write of another, and writes may complete in any order.
  *
  * What a step gathers is either frozen by its owner (pages, partial blocks), immutable (references
- * to full blocks) or written by this class alone. The file is synced when all steps, and all blocks
+ * to full blocks), a copy made at the freeze (metadata of runs) or written by this class alone. The file is synced when all steps, and all blocks
  * sealed by ops up to the freeze, have been written, and no repair is being written: what the
  * checkpoint refers to is then as durable as what it wrote.
  */
@@ -40,11 +41,15 @@ import type { Trailer } from "./options.ts";
 import type { PageSpace } from "./page-space.ts";
 import type { PagedTable } from "./paged-table.ts";
 import type { RefList } from "./ref-list.ts";
+import type { IndexGroup } from "./runs/index-group.ts";
+import { indexesWordsMax } from "./runs/index-manifest.ts";
+import { snapshotIndexes } from "./runs/index-snapshot.ts";
+import { encodeRunMetadata, runMetadataBytes } from "./runs/run-metadata.ts";
 
 const Phase = { idle: 0, writing: 1, syncing: 2, synced: 3 } as const;
 type Phase = (typeof Phase)[keyof typeof Phase];
 
-const Step = { pages: 0, tail: 1, pageIndex: 2, tableIndex: 3, chain: 4 } as const;
+const Step = { pages: 0, tail: 1, pageIndex: 2, tableIndex: 3, chain: 4, runChain: 5 } as const;
 /** A step: kind, position of its table or chain, block within it, address. */
 const stepWords = 4;
 
@@ -64,6 +69,10 @@ export class CheckpointWriter implements GridClient {
   private readonly tailCopies: IoBuffer;
   /** By number: trailers, then free set, then manifest. */
   private readonly chains: readonly Chain[];
+  /** Of the runs whose metadata this checkpoint writes. */
+  private readonly runChains: Chain[] = [];
+  /** Blocks of runs sealed by ops up to the freeze. */
+  private runBlocksAtFreeze = 0;
   private onSynced: (() => void) | null = null;
 
   constructor(
@@ -71,6 +80,7 @@ export class CheckpointWriter implements GridClient {
     private readonly state: CheckpointState,
     private readonly append: readonly AppendTable[],
     private readonly paged: readonly PagedTable[],
+    private readonly indexes: IndexGroup,
     private readonly space: PageSpace,
     private readonly interval: number,
   ) {
@@ -107,6 +117,7 @@ export class CheckpointWriter implements GridClient {
     this.placePages(pages);
     this.placePageIndexes();
     this.placeTableIndexes();
+    this.placeRuns();
     this.placeTails();
     this.placeChains(trailers);
     this.grid.freeSet.freezeEnd();
@@ -146,8 +157,14 @@ export class CheckpointWriter implements GridClient {
       references += chunks;
       blocks += chunks;
     }
+    let runs = 0;
+    for (const run of this.indexes.runs()) {
+      runs += 1;
+      if (run.changed) blocks += Chain.blocksFor(runMetadataBytes(run));
+    }
     for (const trailer of trailers) blocks += Chain.blocksFor(trailer.length);
-    blocks += Chain.blocksFor((references * refWords + 1024) * 4);
+    const indexWords = indexesWordsMax(this.state.indexes, runs);
+    blocks += Chain.blocksFor((references * refWords + 1024 + indexWords) * 4);
     const high = this.grid.freeSet.high + blocks;
     // Two bits per address, those of the free set's own blocks included.
     return blocks + Chain.blocksFor(this.grid.freeSet.words(high) * 8) + 1;
@@ -220,6 +237,24 @@ export class CheckpointWriter implements GridClient {
     }
   }
 
+  /** Runs that changed get new metadata; it is encoded at once, since they go on changing. */
+  private placeRuns(): void {
+    snapshotIndexes(this.indexes, this.state.indexes);
+    this.runBlocksAtFreeze = this.indexes.writes.sealedBlocks;
+    this.runChains.length = 0;
+    for (const index of this.state.indexes.indexes) {
+      for (const { run } of index.runs) {
+        if (!run.changed) continue;
+        run.changed = false;
+        run.chain.release(this.grid);
+        encodeRunMetadata(run);
+        this.acquireChain(run.chain);
+        this.addChainSteps(Step.runChain, this.runChains.length, run.chain);
+        this.runChains.push(run.chain);
+      }
+    }
+  }
+
   private placeIndex(list: RefList, kind: number, index: number, chunk: number): void {
     if (chunk < list.length) this.grid.freeSet.release(list.address(chunk));
     const address = this.grid.acquire();
@@ -253,10 +288,13 @@ export class CheckpointWriter implements GridClient {
     state.freeSet.resize(freeSet.words(freeSet.high) * 8);
 
     for (let index = 0; index < this.chains.length; index += 1) {
-      const chain = this.chains[index]!;
-      for (let block = chain.blocks - 1; block >= 0; block -= 1) {
-        this.addStep(Step.chain, index, block, chain.address(block));
-      }
+      this.addChainSteps(Step.chain, index, this.chains[index]!);
+    }
+  }
+
+  private addChainSteps(kind: number, index: number, chain: Chain): void {
+    for (let block = chain.blocks - 1; block >= 0; block -= 1) {
+      this.addStep(kind, index, block, chain.address(block));
     }
   }
 
@@ -331,7 +369,7 @@ export class CheckpointWriter implements GridClient {
         break;
       }
       default: {
-        const chain = this.chains[index]!;
+        const chain = kind === Step.runChain ? this.runChains[index]! : this.chains[index]!;
         if (chain === this.state.manifest && block === chain.blocks - 1) encodeManifest(this.state);
         const length = chain.encode(block, staging.words, wordAt + blockHeaderWords);
         this.grid.seals.seal(
@@ -454,6 +492,7 @@ export class CheckpointWriter implements GridClient {
     for (let index = 0; index < this.append.length; index += 1) {
       if (this.append[index]!.writtenBelow < this.sealedAtFreeze[index]!) return;
     }
+    if (this.indexes.writes.writtenBelow < this.runBlocksAtFreeze) return;
     if (this.grid.repairs?.writing === true) return;
     this.phase = Phase.syncing;
     this.grid.sync(this.syncDone);

@@ -37,7 +37,10 @@ import { PageSpace } from "./page-space.ts";
 import { PagedTable, slabSizeLog2Default } from "./paged-table.ts";
 import { RowFetcher } from "./row-fetcher.ts";
 import { BlockFetcher } from "./runs/block-fetcher.ts";
+import { FilterLoader } from "./runs/filter-loader.ts";
 import { IndexGroup } from "./runs/index-group.ts";
+import { restoreIndexes } from "./runs/index-snapshot.ts";
+import { IndexesState } from "./runs/index-state.ts";
 import { runOptions } from "./runs/options.ts";
 import { TransferIndexes } from "./runs/transfer-indexes.ts";
 import { StateLoader } from "./state-loader.ts";
@@ -116,7 +119,6 @@ export class StorageEngine {
     this.transferMarks = append[4]!;
     this.expiryMarks = append[5]!;
     const tables = [...paged, ...append];
-    this.state = new CheckpointState((id) => tables.find((table) => table.id === id)!.refs);
     this.cache = new BlockCache(options.io, options.cacheBytes, cachedReadsMax);
     const reader = new CachedReader(this.grid, this.cache, options.onDamaged);
     this.fetcher = new RowFetcher(this.cache, reader);
@@ -130,11 +132,16 @@ export class StorageEngine {
     );
     const blocks = new BlockFetcher(this.grid, this.cache, reader, this.group.writes);
     this.indexes = new TransferIndexes(this.group, blocks);
+    this.state = new CheckpointState(
+      (id) => tables.find((table) => table.id === id)!.refs,
+      new IndexesState(this.group.options, options.allocateWords),
+    );
     this.writer = new CheckpointWriter(
       this.grid,
       this.state,
       append,
       paged,
+      this.group,
       this.space,
       options.checkpointInterval,
     );
@@ -182,9 +189,23 @@ export class StorageEngine {
       }
       const loader = new StateLoader(this.state, this.append, this.paged, this.space, onDamaged);
       blockReader.run(loader, () => {
-        this.op = this.state.op;
-        onDone(loader.result());
+        const missing = loader.result();
+        if (missing === null) this.openIndexes(blockReader, onDone);
+        else onDone(missing);
       });
+    });
+  }
+
+  /** The last part of `open`. */
+  private openIndexes(blockReader: BlockReader, onDone: (error: string | null) => void): void {
+    const { kernels, filterSeed } = this.group.options;
+    const { indexes } = this.state;
+    const filters = new FilterLoader(indexes, kernels, filterSeed, this.options.onDamaged);
+    blockReader.run(filters, () => {
+      this.op = this.state.op;
+      restoreIndexes(this.group, indexes);
+      this.group.restored();
+      onDone(filters.result());
     });
   }
 

@@ -107,6 +107,17 @@ export const appendTableFormats = [
   { id: 7, name: "expiry marks", rowSize: 8 },
 ] as const;
 
+/** Index ids are their positions in this list; what they are like stands in runs/options.ts. */
+export const indexNames = [
+  "transfer ids",
+  "transfers of accounts",
+  "transfers by user_data_128",
+  "transfers by user_data_64",
+  "transfers by user_data_32",
+  "transfers by ledger",
+  "transfers by code",
+] as const;
+
 for (const format of appendTableFormats) {
   assert(payloadSize % format.rowSize === 0, "rows fill a block");
 }
@@ -115,6 +126,10 @@ function tableName(id: number): string {
   const paged = pagedTableFormats.find((format) => format.id === id);
   if (paged !== undefined) return paged.name;
   return appendTableFormats.find((format) => format.id === id)?.name ?? `table ${id}`;
+}
+
+function indexName(id: number): string {
+  return indexNames[id] ?? `index ${id}`;
 }
 
 /** What a block is, for people: "grid block 12 (transfers rows 8160–8669)". */
@@ -148,11 +163,11 @@ function describe(type: BlockType, table: number, first: number, count: number):
     case BlockType.manifest:
       return `manifest part ${first}`;
     case BlockType.run:
-      return `index ${table} run block ${first}`;
+      return `${indexName(table)}, run block ${first}`;
     case BlockType.filter:
-      return `index ${table} filters ${range}`;
+      return `${indexName(table)}, run filters ${range}`;
     case BlockType.runIndex:
-      return `index ${table} run references part ${first}`;
+      return `${indexName(table)}, run references part ${first}`;
   }
 }
 

@@ -14,12 +14,14 @@ import { BlockType } from "./format.ts";
 import { Grid } from "./grid.ts";
 import { rootIsEmpty } from "./manifest.ts";
 import type { DamagedBlock, StorageOptions } from "./options.ts";
-import { forEachLivePage, RefCursor, Visit } from "./ref-cursor.ts";
+import { forEachLivePage, RefCursor, Visit, visitAll } from "./ref-cursor.ts";
 import { RefList } from "./ref-list.ts";
+import { IndexesState } from "./runs/index-state.ts";
+import { runConstantsDefault } from "./runs/options.ts";
 
 export interface IntegrityReport {
   readonly checkpointOp: number;
-  /** Blocks of rows, pages and partial blocks that were read. */
+  /** Blocks that were read, but for those of references. */
   blocksRead: number;
   /** Blocks in use, as the free set says; 0 while that is not known. */
   readonly blocksInUse: number;
@@ -44,19 +46,23 @@ export class IntegrityCheck implements BlockSource {
   private onProgress: (blocksRead: number, blocksInUse: number) => void = () => {};
 
   constructor(
-    options: Pick<StorageOptions, "io" | "file" | "gridAt" | "gridBlocksMax" | "cluster">,
+    options: Pick<StorageOptions, "io" | "file" | "gridAt" | "gridBlocksMax" | "cluster" | "runs">,
     private readonly root: Uint32Array,
   ) {
     this.grid = new Grid({ ...options, gridBytes: 0, extend: null, onFatal: () => {} });
     const lists = new Map<number, RefList>();
+    const indexes = new IndexesState({ ...runConstantsDefault, ...options.runs });
     this.state = new CheckpointState((id) => {
       const list = lists.get(id) ?? new RefList();
       lists.set(id, list);
       return list;
-    });
+    }, indexes);
     const buffer: IoBuffer = this.grid.staging; // Nothing is written here.
     this.reader = new BlockReader(this.grid, buffer, null);
-    this.cursor = new RefCursor(this.state, Visit.rows + Visit.tails + Visit.pages);
+    this.cursor = new RefCursor(
+      this.state,
+      Visit.rows + Visit.tails + Visit.pages + Visit.runs + Visit.filters,
+    );
   }
 
   /**
@@ -116,8 +122,7 @@ export class IntegrityCheck implements BlockSource {
 
   private compareWithFreeSet(): void {
     const freeSet = this.grid.freeSet;
-    const all = Visit.rows + Visit.tails + Visit.pages + Visit.indexes + Visit.chains;
-    const cursor = new RefCursor(this.state, all);
+    const cursor = new RefCursor(this.state, visitAll);
     const request = new BlockRequest();
     const seen = new Set<number>();
     while (cursor.next(request)) {

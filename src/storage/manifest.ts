@@ -15,8 +15,14 @@ import {
 } from "./checkpoint-state.ts";
 import { indexRefs, refWords, rootWords } from "./format.ts";
 import type { RefList } from "./ref-list.ts";
+import {
+  decodeIndexes,
+  encodeIndexes,
+  indexesWords,
+  type RunEntry,
+} from "./runs/index-manifest.ts";
 
-const manifestVersion = 1;
+const manifestVersion = 2;
 /** version, op, numbers of append tables, paged tables and trailers. */
 const fixedWords = 6;
 /** id, row size, rows, index blocks; then the index blocks' references. */
@@ -31,7 +37,7 @@ export function manifestWords(state: CheckpointState): number {
     words += tableWords + refWords + part.indexRefs.length * refWords;
   }
   for (const part of state.paged) words += tableWords + part.indexRefs.length * refWords;
-  return words;
+  return words + indexesWords(state.indexes);
 }
 
 /** Fills the manifest's chain, which was sized by `manifestWords`. */
@@ -48,6 +54,7 @@ export function encodeManifest(state: CheckpointState): void {
     at = encodeTable(words, at, part, refWords);
   }
   for (const part of state.paged) at = encodeTable(words, at, part, 0);
+  at = encodeIndexes(words, at, state.indexes);
   for (let index = 0; index <= state.trailerCount; index += 1) {
     const chain = index < state.trailerCount ? state.trailers[index]! : state.freeSet;
     words[at] = chain.length;
@@ -83,46 +90,59 @@ export interface ChainEntry {
   readonly head: Uint32Array;
 }
 
-/**
- * Takes the manifest's numbers and references over into `state`. Returns the entries of the
- * trailers and, last, of the free set; or null when the manifest does not have this format.
- */
-export function decodeManifest(state: CheckpointState): readonly ChainEntry[] | null {
+/** What the manifest refers to and does not take along. */
+export interface ManifestEntries {
+  /** The trailers and, last, the free set. */
+  readonly chains: readonly ChainEntry[];
+  readonly runs: readonly RunEntry[];
+}
+
+const otherFormat =
+  "the checkpoint's manifest does not have the format that this release reads; start the " +
+  "version that wrote it.";
+
+/** Takes the manifest's numbers and references over into `state`; or a sentence that says why not. */
+export function decodeManifest(state: CheckpointState): ManifestEntries | string {
   const chain = state.manifest;
   const end = chain.length / 4;
   const words = chain.words.subarray(0, end);
-  if (end < fixedWords || words[0] !== manifestVersion) return null;
+  if (end < fixedWords || words[0] !== manifestVersion) return otherFormat;
   state.op = u64ReadNumber(words, 1);
-  if (words[3] !== state.append.length || words[4] !== state.paged.length) return null;
+  if (words[3] !== state.append.length || words[4] !== state.paged.length) return otherFormat;
   const trailers = words[5]!;
-  if (trailers > trailersMax) return null;
+  if (trailers > trailersMax) return otherFormat;
   state.trailerCount = trailers;
   let at = fixedWords;
   for (const part of state.append) {
-    if (at + tableWords + refWords > end) return null;
+    if (at + tableWords + refWords > end) return otherFormat;
     part.tailRef.set(words.subarray(at + tableWords, at + tableWords + refWords));
     at = decodeTable(words, at, part, refWords);
-    if (at < 0) return null;
-    if (part.indexRefs.length !== Math.ceil(part.fullBlocks / indexRefs)) return null;
-    if ((part.tailRows === 0) !== (part.tailRef[0] === 0)) return null;
+    if (at < 0) return otherFormat;
+    if (part.indexRefs.length !== Math.ceil(part.fullBlocks / indexRefs)) return otherFormat;
+    if ((part.tailRows === 0) !== (part.tailRef[0] === 0)) return otherFormat;
   }
   for (const part of state.paged) {
-    if (at + tableWords > end) return null;
+    if (at + tableWords > end) return otherFormat;
     at = decodeTable(words, at, part, 0);
-    if (at < 0) return null;
-    if (part.indexRefs.length !== Math.ceil(part.pages / indexRefs)) return null;
+    if (at < 0) return otherFormat;
+    if (part.indexRefs.length !== Math.ceil(part.pages / indexRefs)) return otherFormat;
   }
-  if (at + (trailers + 1) * chainEntryWords !== end) return null;
-  const entries: ChainEntry[] = [];
+  const runs: RunEntry[] = [];
+  const indexesEnd = decodeIndexes(words, at, state.indexes, state.position, runs);
+  if (typeof indexesEnd === "string") return indexesEnd;
+  if (indexesEnd < 0) return otherFormat;
+  at = indexesEnd;
+  if (at + (trailers + 1) * chainEntryWords !== end) return otherFormat;
+  const chains: ChainEntry[] = [];
   for (let index = 0; index <= trailers; index += 1) {
-    entries.push({
+    chains.push({
       length: words[at]!,
       blocks: words[at + 1]!,
       head: words.slice(at + 2, at + chainEntryWords),
     });
     at += chainEntryWords;
   }
-  return entries;
+  return { chains, runs };
 }
 
 function decodeTable(

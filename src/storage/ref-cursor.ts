@@ -14,14 +14,27 @@ import {
   refWords,
   unitShift,
 } from "./format.ts";
+import type { RunPart } from "./runs/index-state.ts";
 
-/** Which blocks to visit. Values add up. */
-export const Visit = { rows: 1, tails: 2, pages: 4, indexes: 8, chains: 16 } as const;
+/** Which blocks to visit. Values add up. The blocks of runs' metadata are among the chains. */
+export const Visit = {
+  rows: 1,
+  tails: 2,
+  pages: 4,
+  indexes: 8,
+  chains: 16,
+  runs: 32,
+  filters: 64,
+} as const;
+
+export const visitAll = 127;
 
 export class RefCursor {
   private stage = 0;
   private table = 0;
   private index = 0;
+  /** While runs are visited: position of one in its index, whose id is `table`. */
+  private run = 0;
   private visited: Uint32Array = new Uint32Array(0);
 
   constructor(
@@ -33,6 +46,7 @@ export class RefCursor {
     this.stage = 0;
     this.table = 0;
     this.index = 0;
+    this.run = 0;
     this.visited.fill(0);
   }
 
@@ -58,12 +72,22 @@ export class RefCursor {
         case 5:
           if ((this.visit & Visit.chains) !== 0 && this.nextChain(request)) return true;
           break;
+        case 6:
+          if ((this.visit & Visit.runs) !== 0 && this.nextRunBlock(request)) return true;
+          break;
+        case 7:
+          if ((this.visit & Visit.filters) !== 0 && this.nextFilters(request)) return true;
+          break;
+        case 8:
+          if ((this.visit & Visit.chains) !== 0 && this.nextRunChain(request)) return true;
+          break;
         default:
           return false;
       }
       this.stage += 1;
       this.table = 0;
       this.index = 0;
+      this.run = 0;
     }
   }
 
@@ -159,6 +183,61 @@ export class RefCursor {
       chain.request(this.index, request);
       this.index += 1;
       return true;
+    }
+    return false;
+  }
+
+  /**
+   * The run whose blocks are being visited: as of the checkpoint. What it has more since, or what
+   * became of it, does not matter; what could not be read of it is not there.
+   */
+  private currentRun(): RunPart | null {
+    for (; this.table < this.state.indexes.indexes.length; this.table += 1, this.run = 0) {
+      const { runs } = this.state.indexes.indexes[this.table]!;
+      if (this.run < runs.length) return runs[this.run]!;
+    }
+    return null;
+  }
+
+  private nextRun(): void {
+    this.run += 1;
+    this.index = 0;
+  }
+
+  private nextRunBlock(request: BlockRequest): boolean {
+    for (let part = this.currentRun(); part !== null; part = this.currentRun()) {
+      if (this.index < Math.min(part.blocks, part.run.refs.length)) {
+        part.requestBlock(this.index, request);
+        this.index += 1;
+        return true;
+      }
+      this.nextRun();
+    }
+    return false;
+  }
+
+  private nextFilters(request: BlockRequest): boolean {
+    for (let part = this.currentRun(); part !== null; part = this.currentRun()) {
+      if (this.index < Math.min(part.filterBlocks, part.run.filterRefs.length)) {
+        part.requestFilters(this.index, request);
+        this.index += 1;
+        return true;
+      }
+      this.nextRun();
+    }
+    return false;
+  }
+
+  private nextRunChain(request: BlockRequest): boolean {
+    for (let part = this.currentRun(); part !== null; part = this.currentRun()) {
+      const { chain } = part.run;
+      if (this.index < chain.blocks) {
+        chain.request(this.index, request);
+        this.index += 1;
+        if (request.ref[0] !== 0) return true;
+        continue;
+      }
+      this.nextRun();
     }
     return false;
   }

@@ -11,7 +11,7 @@ import { BlockReader, type BlockRequest, type BlockSource } from "./block-reader
 import type { CheckpointState } from "./checkpoint-state.ts";
 import type { Grid } from "./grid.ts";
 import type { DamagedBlock } from "./options.ts";
-import { RefCursor, Visit } from "./ref-cursor.ts";
+import { RefCursor, visitAll } from "./ref-cursor.ts";
 
 export class Scrubber implements BlockSource {
   /** Complete passes over the grid, and blocks verified, since start. */
@@ -32,10 +32,7 @@ export class Scrubber implements BlockSource {
     private readonly onDamaged: (block: DamagedBlock) => void,
   ) {
     this.reader = new BlockReader(engine.grid, engine.grid.io.allocate(blockSize), null);
-    this.cursor = new RefCursor(
-      engine.state,
-      Visit.rows + Visit.tails + Visit.pages + Visit.indexes + Visit.chains,
-    );
+    this.cursor = new RefCursor(engine.state, visitAll);
   }
 
   /**

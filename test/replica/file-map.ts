@@ -25,7 +25,7 @@ import {
   pagesPerBlock,
   refWords,
 } from "../../src/storage/format.ts";
-import { RefCursor, Visit } from "../../src/storage/ref-cursor.ts";
+import { RefCursor, visitAll } from "../../src/storage/ref-cursor.ts";
 import {
   DataFileLayout,
   prepareSlotSize,
@@ -104,8 +104,7 @@ export function readerOf(disk: MemoryFileIo): FileReader {
 /** Every block that a checkpoint refers to. */
 export function blocksOf(state: CheckpointState): BlockRequest[] {
   const blocks: BlockRequest[] = [];
-  const { rows, tails, pages, indexes, chains } = Visit;
-  const cursor = new RefCursor(state, rows + tails + pages + indexes + chains);
+  const cursor = new RefCursor(state, visitAll);
   for (let request = new BlockRequest(); cursor.next(request); request = new BlockRequest()) {
     blocks.push(request);
   }

@@ -12,7 +12,7 @@ import { u64ReadNumber } from "../../src/core/u128.ts";
 import { MessagePool } from "../../src/io/message-pool.ts";
 import type { MemoryOptions } from "../../src/server/compose.ts";
 import { BlockRequest } from "../../src/storage/block-reader.ts";
-import { RefCursor } from "../../src/storage/ref-cursor.ts";
+import { RefCursor, visitAll } from "../../src/storage/ref-cursor.ts";
 import { DataFileLayout } from "../../src/wal/data-file.ts";
 import { frame, prepareHeader } from "../../src/wire/header.ts";
 import { Crash, type MemoryFileIo, memoryBuffer } from "../wal/memory-file-io.ts";
@@ -174,7 +174,7 @@ class Follower {
   /** Every block that the state refers to, by address. */
   blocks(): Map<number, Uint8Array> {
     const blocks = new Map<number, Uint8Array>();
-    const cursor = new RefCursor(this.harness.parts.storage.state, 31);
+    const cursor = new RefCursor(this.harness.parts.storage.state, visitAll);
     const request = new BlockRequest();
     while (cursor.next(request)) {
       const address = request.ref[0]!;

@@ -70,8 +70,19 @@ describe("a flipped bit", () => {
         "manifest part",
         "pending status index of pages",
         "trailer  part",
+        "transfer ids, run block",
+        "transfer ids, run filters",
+        "transfer ids, run references part",
+        "transfers by code, run block",
+        "transfers by code, run references part",
+        "transfers by ledger, run block",
+        "transfers by ledger, run references part",
+        "transfers by user_data_, run block",
+        "transfers by user_data_, run references part",
         "transfers index of blocks",
         "transfers last rows",
+        "transfers of accounts, run block",
+        "transfers of accounts, run references part",
         "transfers rows",
       ]
     `);
@@ -273,7 +284,7 @@ describe("fatal errors", () => {
 
   test("a full grid, met by an op or by a freeze", () => {
     const codes = new Set<string>();
-    for (let blocks = 40; blocks < 60; blocks += 2) {
+    for (let blocks = 40; blocks < 100; blocks += 4) {
       const world = new World(load, machine, { gridBlocksMax: blocks });
       const { code, text } = runUntilFatal(world);
       expect(code).toBe(FatalCode.gridFull);

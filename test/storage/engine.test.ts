@@ -129,7 +129,8 @@ describe("page blocks", () => {
   });
 
   test("a touch of a frozen page keeps the frozen content for the checkpoint", () => {
-    const world = new World({ ...load(3), interval: 16 }, { ...machine(3), ticksMax: 0 });
+    // With room for many blocks of runs: while ops wait for it, pages are written.
+    const world = new World({ ...load(3), interval: 16 }, { ...machine(5), ticksMax: 0 });
     world.addAccounts(1000);
     while (world.op < 17) world.step(); // Frozen at 16, and one op beyond.
     expect(world.engine.summary().pageCopies).toBeGreaterThan(0);

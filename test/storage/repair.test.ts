@@ -3,8 +3,10 @@ import { describe, expect, test, vi } from "vitest";
 import { blockSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
 import { BlockRead } from "../../src/storage/block-read.ts";
+import { BlockRequest } from "../../src/storage/block-reader.ts";
 import { repairsMax } from "../../src/storage/block-repairs.ts";
 import { StorageEngine } from "../../src/storage/engine.ts";
+import { RefCursor, Visit } from "../../src/storage/ref-cursor.ts";
 import { Scrubber } from "../../src/storage/scrubber.ts";
 import { memoryBuffer } from "../wal/memory-file-io.ts";
 import { Donor } from "./donor.ts";
@@ -55,6 +57,15 @@ function fetchMissing(world: World, opMin = 1): void {
 function moveTo(world: World, other: World): void {
   world.durable = other.durable;
   world.file.protectedBlocks = new Map();
+}
+
+/** Address and checksum of the blocks that the checkpoint refers to. */
+function references(world: World, visit: number): string[] {
+  const cursor = new RefCursor(world.engine.state, visit);
+  const request = new BlockRequest();
+  const refs: string[] = [];
+  while (cursor.next(request)) refs.push(request.ref.join(" "));
+  return refs;
 }
 
 function sameBlocks(a: World, b: World): void {
@@ -198,21 +209,23 @@ describe("a state sync", () => {
   });
 
   test("does not read what it had with its own checkpoint", () => {
+    let notRead = 0;
     for (let seed = 60; seed < 70; seed += 1) {
       const other = run(new World(load, machine(seed)), 24);
       const donor = new Donor(other, seed);
       const world = run(new World(load, machine(seed), {}, donor.attach), 8 + 4 * (seed % 3));
       world.file.onIdle = () => donor.deliver();
       const own = world.durable.op;
-      const before = new Set(world.liveAddresses());
+      const before = new Set(references(world, Visit.rows + Visit.runs));
       moveTo(world, other);
       world.reopen();
       const { append } = world.engine.state;
-      const old = append
-        .flatMap(({ refs, fullBlocks }) =>
-          Array.from({ length: fullBlocks }, (_, block) => refs.address(block)),
-        )
-        .filter((address) => before.has(address));
+      const ofBefore = (visit: number): number[] =>
+        references(world, visit)
+          .filter((ref) => before.has(ref))
+          .map((ref) => Number(ref.split(" ")[0]));
+      const old = ofBefore(Visit.rows);
+      const oldRuns = ofBefore(Visit.runs);
       const fetched = donor.wants;
       const read = vi.spyOn(world.engine.grid, "read");
       fetchMissing(world, own + 1);
@@ -221,6 +234,7 @@ describe("a state sync", () => {
       const looks = old.filter((address) => addresses.has(address)).length;
       expect(looks).toBeLessThanOrEqual(8 * append.length);
       expect(looks).toBeLessThan(old.length / 2);
+      notRead += oldRuns.filter((address) => !addresses.has(address)).length;
       expect(donor.wants).toBeGreaterThan(fetched);
       world.file.crash();
       expect(world.integrity()).toMatchObject({ damaged: [], problems: [] });
@@ -229,6 +243,7 @@ describe("a state sync", () => {
       run(other, 40);
       expect(world.durable.root).toEqual(other.durable.root);
     }
+    expect(notRead, "blocks of runs").toBeGreaterThan(100);
   });
 
   test("finds what is missing wherever its own checkpoint ends", () => {

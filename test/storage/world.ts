@@ -12,7 +12,9 @@ import { rootWords } from "../../src/storage/format.ts";
 import { IntegrityCheck, type IntegrityReport } from "../../src/storage/integrity-check.ts";
 import type { DamagedBlock, FatalCode, StorageOptions } from "../../src/storage/options.ts";
 import type { PagedTable } from "../../src/storage/paged-table.ts";
-import { RefCursor } from "../../src/storage/ref-cursor.ts";
+import { RefCursor, visitAll } from "../../src/storage/ref-cursor.ts";
+import type { RunOptions } from "../../src/storage/runs/options.ts";
+import { addEntries, checkRuns, type IndexedRows } from "./index-model.ts";
 import { MemoryFile, PowerFailure } from "./memory-file.ts";
 
 export const clusterId = new Uint32Array([1, 2, 3, 4]);
@@ -26,7 +28,17 @@ export interface Load {
   /** Rows of paged tables changed per op at most. */
   readonly touchesMax: number;
   readonly accountsMax: number;
+  /** Constants of sorted runs that differ from `runsDefault`. */
+  readonly runs?: Partial<RunOptions>;
 }
+
+/** Small enough for merges of two levels within some twenty ops of a few hundred rows. */
+export const runsDefault: Partial<RunOptions> = {
+  barOps: 2,
+  cutRows: 500,
+  blockEntriesShort: 400,
+  blockEntriesLong: 250,
+};
 
 /** What may differ between replicas. */
 export interface Machine {
@@ -42,6 +54,10 @@ export interface Machine {
 class Model {
   readonly append: number[][] = [[], [], [], []];
   readonly paged: number[][] = [[], []];
+
+  get indexed(): IndexedRows {
+    return { transfers: this.append[0]!, failedIds: this.append[3]! };
+  }
 
   copy(): Model {
     const copy = new Model();
@@ -111,6 +127,7 @@ export class World {
       recentBlocks: this.machine.recentBlocks,
       cacheBytes: this.machine.cacheBytes,
       pageCopyBytes: this.machine.pageCopyBytes,
+      runs: { ...runsDefault, writeBlocks: 4 + 8 * (this.machine.seed % 3), ...this.load.runs },
       allocateWords: (count) => new Uint32Array(count),
       extend: null,
       onDamaged: (block) => this.damaged.push(block),
@@ -128,6 +145,8 @@ export class World {
     });
     this.file.until(() => error !== undefined);
     assert(error === null, `the durable checkpoint opens: ${error}`);
+    addEntries(engine, this.durable.model.indexed, engine.indexes.covered);
+    engine.indexes.rebuilt();
     return engine;
   }
 
@@ -259,7 +278,7 @@ export class World {
   /** The checksums in the references to these blocks, by offset. */
   private checksums(offsets: ReadonlySet<number>): ReadonlyMap<number, string> {
     const checksums = new Map<number, string>();
-    const cursor = new RefCursor(this.engine.state, 31);
+    const cursor = new RefCursor(this.engine.state, visitAll);
     const request = new BlockRequest();
     while (cursor.next(request)) {
       const offset = this.engine.grid.fileOffset(request.ref[0]!);
@@ -272,7 +291,7 @@ export class World {
 
   /** Addresses of all blocks that the engine's state refers to. */
   liveAddresses(): number[] {
-    const cursor = new RefCursor(this.engine.state, 31);
+    const cursor = new RefCursor(this.engine.state, visitAll);
     const request = new BlockRequest();
     const addresses: number[] = [];
     while (cursor.next(request)) addresses.push(request.ref[0]!);
@@ -297,6 +316,8 @@ export class World {
   }
 
   private changeTables(random: Prng): void {
+    const { transfers, failedIds } = this.engine;
+    const before = { transfers: transfers.count, failedIds: failedIds.count };
     for (const [index, table] of this.appendTables().entries()) {
       const rows = this.model.append[index]!;
       const first = rows.length;
@@ -313,6 +334,7 @@ export class World {
         this.checkRow(table.foundWords, table.find(row), table.rowWords, rows[row]!, table.name);
       }
     }
+    addEntries(this.engine, this.model.indexed, before);
     this.changePaged(
       0,
       random,
@@ -442,8 +464,9 @@ export class World {
     }
   }
 
-  /** Every row of every table is what the model says. */
+  /** Every row of every table, and every entry of every run, is what the model says. */
   checkAll(): void {
+    checkRuns(this.engine, this.file, this.model.indexed);
     for (const [index, table] of this.appendTables().entries()) {
       const rows = this.model.append[index]!;
       assert(table.count === rows.length, `${table.name} has as many rows as the model`);

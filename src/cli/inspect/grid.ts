@@ -12,6 +12,8 @@ import { IntegrityCheck, type IntegrityReport } from "../../storage/integrity-ch
 import { rootDigest, rootIsEmpty } from "../../storage/manifest.ts";
 import type { StorageSummary } from "../../storage/options.ts";
 import { RefList } from "../../storage/ref-list.ts";
+import { IndexesState } from "../../storage/runs/index-state.ts";
+import { runConstantsDefault } from "../../storage/runs/options.ts";
 import type { DataFileLayout } from "../../wal/data-file.ts";
 import type { SuperblockContent } from "../../wal/inspect.ts";
 import { type FileAtRest, FileIoAtRest } from "./file-at-rest.ts";
@@ -82,7 +84,7 @@ export function readSessions(
     const list = lists.get(id) ?? new RefList();
     lists.set(id, list);
     return list;
-  });
+  }, new IndexesState(runConstantsDefault));
   const reader = new BlockReader(grid, grid.staging, null);
   const skeleton = new CheckpointReader(reader, state, grid.freeSet, () => {});
   return new Promise((resolve) => {

@@ -5,7 +5,7 @@
  */
 import { runKernels } from "../../native/sorted-runs/kernels.ts";
 import type { RunKernels } from "../../native/sorted-runs/run-kernels.ts";
-import { payloadSize } from "../format.ts";
+import { indexNames, payloadSize } from "../format.ts";
 
 /** Words of an entry with a key of 64 bits, and of one with 128 bits: row, then key. */
 export const entryWordsShort = 4;
@@ -60,13 +60,13 @@ export const paceDenominator = 4;
 
 /** The position of an index here is its number; part of the format. */
 export const indexFormats = [
-  { name: "transfer ids", entryWords: entryWordsLong, filtered: true },
-  { name: "transfers of accounts", entryWords: entryWordsShort, filtered: false },
-  { name: "transfers by user_data_128", entryWords: entryWordsLong, filtered: false },
-  { name: "transfers by user_data_64", entryWords: entryWordsShort, filtered: false },
-  { name: "transfers by user_data_32", entryWords: entryWordsShort, filtered: false },
-  { name: "transfers by ledger", entryWords: entryWordsShort, filtered: false },
-  { name: "transfers by code", entryWords: entryWordsShort, filtered: false },
+  { name: indexNames[0], entryWords: entryWordsLong, filtered: true },
+  { name: indexNames[1], entryWords: entryWordsShort, filtered: false },
+  { name: indexNames[2], entryWords: entryWordsLong, filtered: false },
+  { name: indexNames[3], entryWords: entryWordsShort, filtered: false },
+  { name: indexNames[4], entryWords: entryWordsShort, filtered: false },
+  { name: indexNames[5], entryWords: entryWordsShort, filtered: false },
+  { name: indexNames[6], entryWords: entryWordsShort, filtered: false },
 ] as const;
 
 /** Positions in `indexFormats`. */
