@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { drawParts, type Entry, RunLayout } from "../../../test/storage/run-layout.ts";
 import { Prng } from "../../core/prng.ts";
+import * as ledger from "../../ledger/store.ts";
 import { IndexCursor, noRow, unread } from "./index-cursor.ts";
 import { IndexId } from "./options.ts";
 import type { SortedIndex } from "./sorted-index.ts";
@@ -151,4 +152,140 @@ describe.each([
       expect(layout.damaged).toEqual([]);
     },
   );
+});
+
+/** Runs of the rows 0 … 999, 1000 … 1999 and so on; every row has key 5, one in fifty key 7. */
+function laySteadily(layout: RunLayout, runs: number): SortedIndex {
+  const index = layout.index(IndexId.code);
+  const at = (transfers: number) => ({ transfers, failedIds: 0 });
+  for (let run = 0; run < runs; run += 1) {
+    const entries: Entry[] = [];
+    for (let row = run * 1000; row < run * 1000 + 1000; row += 1) {
+      entries.push({ row, key: [5, 0] });
+      if (row % 50 === 17) entries.push({ row, key: [7, 0] });
+    }
+    layout.addRun(index, 0, at(run * 1000), at(run * 1000 + 1000), entries);
+  }
+  layout.write();
+  return index;
+}
+
+function countReads(layout: RunLayout): () => number {
+  let reads = 0;
+  const read = layout.grid.read.bind(layout.grid);
+  layout.grid.read = (...given) => {
+    reads += 1;
+    read(...given);
+  };
+  return () => reads;
+}
+
+describe("a walk", () => {
+  const key = (number: number): Uint32Array => Uint32Array.of(number, 0);
+
+  test.each([true, false])("leaps with a block per landing, ascending: %s", (ascending) => {
+    const layout = new RunLayout(1, 10);
+    const index = laySteadily(layout, 3);
+    const reads = countReads(layout);
+    const cursor = new IndexCursor(layout.fetcher);
+    cursor.open(index, key(5), 0, ascending, ascending ? 0 : 2999);
+    const targets = [4, 504, 993, 1405, 2666];
+    if (!ascending) targets.reverse();
+    for (const target of targets) expect(seek(layout, cursor, target)).toBe(target);
+    expect(reads()).toBe(targets.length);
+  });
+
+  test("passes runs whose rows or keys exclude it without reading", () => {
+    const layout = new RunLayout(1, 10);
+    const index = laySteadily(layout, 3);
+    const reads = countReads(layout);
+    const cursor = new IndexCursor(layout.fetcher);
+    // Rows at fences are known without their blocks; so is the last entry of a run.
+    cursor.open(index, key(5), 0, true, 0);
+    expect(cursor.seek(0)).toBe(0);
+    expect(cursor.seek(510)).toBe(510);
+    expect(cursor.seek(1000)).toBe(1000);
+    expect(cursor.seek(2990)).toBe(2990);
+    expect(cursor.seek(3000)).toBe(noRow);
+    cursor.open(index, key(7), 0, false, 2999);
+    expect(cursor.seek(2999)).toBe(2967);
+    cursor.open(index, key(9), 0, true, 0);
+    expect(cursor.seek(0)).toBe(noRow);
+    expect(cursor.estimate).toBe(0);
+    cursor.open(index, key(4), 0, false, 5);
+    expect(cursor.seek(5)).toBe(noRow);
+    expect(reads()).toBe(0);
+  });
+
+  test("estimates long lists well and short ones below them", () => {
+    const layout = new RunLayout(1, 10);
+    const index = laySteadily(layout, 3);
+    for (let row = 3000; row < 4000; row += 1) {
+      index.addShort(row, 5, 0);
+      if (row % 50 === 17) index.addShort(row, 7, 0);
+    }
+    const cursor = new IndexCursor(layout.fetcher);
+    const estimates: number[] = [];
+    for (const [number, start, ascending] of [
+      [5, 0, true],
+      [5, 3999, false],
+      [5, 2000, true],
+      [7, 0, true],
+    ] as const) {
+      cursor.open(index, key(number), 0, ascending, start);
+      estimates.push(cursor.estimate);
+    }
+    expect(estimates[0]).toBeGreaterThan(3900);
+    expect(estimates[0]).toBeLessThan(4100);
+    expect(estimates[1]).toBe(estimates[0]);
+    expect(estimates[2]).toBeGreaterThan(1900);
+    expect(estimates[2]).toBeLessThan(2100);
+    expect(estimates[3]).toBeGreaterThan(30);
+    expect(estimates[3]).toBeLessThan(160);
+  });
+
+  test("waits for a block that another replica has, and is never served a damaged one", () => {
+    for (const repairs of [false, true]) {
+      const layout = new RunLayout(1, 10, { repairs });
+      const index = laySteadily(layout, 1);
+      const address = index.levels[0]![0]!.refs.address(3);
+      const at = layout.grid.fileOffset(address);
+      const sound = layout.file.content(at, 65_536);
+      layout.file.flipBit(at + 260, 0);
+      const cursor = new IndexCursor(layout.fetcher);
+      cursor.open(index, key(5), 0, true, 0);
+      expect(cursor.seek(33)).toBe(unread);
+      let called = 0;
+      const done = cursor.read(() => {
+        called += 1;
+      });
+      expect(done).toBe(false);
+      while (layout.file.tick());
+      expect(called).toBe(0);
+      expect(layout.damaged.length).toBe(repairs ? 0 : 1);
+      if (!repairs) continue;
+      const copy = layout.file.allocate(65_536);
+      copy.bytes.set(sound);
+      expect(layout.grid.repairs!.offer(address, copy, 0)).toBe(true);
+      expect(called).toBe(1);
+      expect(cursor.seek(33)).toBe(33);
+    }
+  });
+
+  test("does not serve another block that its slot has by then", () => {
+    const layout = new RunLayout(1, 10);
+    const index = laySteadily(layout, 2);
+    const cursor = new IndexCursor(layout.fetcher);
+    const other = new IndexCursor(layout.fetcher);
+    cursor.open(index, key(5), 0, true, 0);
+    expect(seek(layout, cursor, 1)).toBe(1);
+    other.open(index, key(5), 0, true, 0);
+    for (let row = 101; row < 1000; row += 10) expect(seek(layout, other, row)).toBe(row);
+    expect(cursor.seek(2)).toBe(unread);
+    expect(seek(layout, cursor, 2)).toBe(2);
+  });
+});
+
+test("the ledger knows the answers that are no rows", () => {
+  expect([noRow, unread]).toEqual([ledger.noRow, ledger.unread]);
 });

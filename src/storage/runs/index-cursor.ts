@@ -31,6 +31,8 @@ export const unread = -2;
 
 /** Guessed for a key that may be in a block and begins no other: so many in a block. */
 const estimateShare = 16;
+/** Entries of a tail that are looked at to guess how many have the key. */
+const estimateSamples = 256;
 
 const noWords = new Uint32Array(0);
 
@@ -129,6 +131,11 @@ export class IndexCursor implements CachedSource {
       if (first === count || !this.hasKey(words, first * entryWords)) return;
       sought[0] = 0xffff_ffff;
       this.estimate += lastNotAbove(words, 0, count - 1, sought, entryWords) - first + 1;
+    } else {
+      const step = Math.ceil(count / estimateSamples);
+      for (let entry = 0; entry < count; entry += step) {
+        if (this.hasKey(words, entry * entryWords)) this.estimate += step;
+      }
     }
     const source = this.addSource();
     source.run = null;
