@@ -106,20 +106,25 @@ export class EntryBuffer {
     return at;
   }
 
-  /** Sorts the tail into a segment; then merges while four of a class have come together. */
+  /** Makes the tail a segment; then merges while four of a class have come together. */
   private endTail(): void {
-    const scratch = this.take(0);
-    this.kernels.sortEntries(this.tailWords, 0, this.tailCount, this.entryWords, scratch);
-    this.give(0, scratch);
+    this.sortTail();
     const { segments } = this;
-    segments.push({ words: this.tailWords, count: this.tailCount, size: 0 });
-    this.tailWords = noWords;
-    this.tailCount = 0;
     for (;;) {
       const first = segments.length - classSegments;
       if (first < 0 || segments[first]!.size !== segments[segments.length - 1]!.size) return;
       this.mergeLast(classSegments);
     }
+  }
+
+  /** Sorts the tail into a segment. */
+  private sortTail(): void {
+    const scratch = this.take(0);
+    this.kernels.sortEntries(this.tailWords, 0, this.tailCount, this.entryWords, scratch);
+    this.give(0, scratch);
+    this.segments.push({ words: this.tailWords, count: this.tailCount, size: 0 });
+    this.tailWords = noWords;
+    this.tailCount = 0;
   }
 
   /** Merges the youngest `inputCount` segments into one. */
@@ -151,11 +156,11 @@ export class EntryBuffer {
 
   /**
    * Ends the generation: nothing is added until `clear`. All entries are in segments then, as many
-   * as one merge takes.
+   * as one merge takes: no more is merged here than that needs, since an op waits for it.
    */
   seal(): void {
     assert(!this.sealed, "a generation is sealed once");
-    if (this.tailCount > 0) this.endTail();
+    if (this.tailCount > 0) this.sortTail();
     // The youngest are the smallest.
     while (this.segments.length > mergeInputsMax) {
       this.mergeLast(Math.min(this.segments.length - mergeInputsMax + 1, mergeInputsMax));
