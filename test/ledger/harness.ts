@@ -5,6 +5,7 @@
  */
 import { assert } from "../../src/core/assert.ts";
 import { StateMachine } from "../../src/ledger/state-machine.ts";
+import type { LedgerStore } from "../../src/ledger/store.ts";
 import { MemoryStore } from "./memory-store.ts";
 
 export const operationPulse = 4;
@@ -25,8 +26,16 @@ export class InvalidBody extends Error {
   }
 }
 
-export class Harness {
-  readonly store: MemoryStore;
+/** A store that a test drives: as the replica drives the storage. */
+export interface DrivenStore extends LedgerStore {
+  /** Delivers something that is under way. False when nothing is. */
+  deliver(): boolean;
+  endOp(): void;
+  /** A restart: all that was durable stays. */
+  reopen(): void;
+}
+
+export class StoreHarness<Store extends DrivenStore> {
   machine: StateMachine;
   /** Timestamp of the last operation. */
   timestamp = 0n;
@@ -37,11 +46,9 @@ export class Harness {
   onOperation: (operation: number, body: Uint8Array, timestamp: bigint) => void = () => {};
 
   constructor(
-    seed = 1,
+    readonly store: Store,
     readonly batchSizeLimit = bodySizeMax,
-    delayed = 0.5,
   ) {
-    this.store = new MemoryStore(seed, delayed);
     this.machine = this.openMachine(null);
   }
 
@@ -144,5 +151,11 @@ export class Harness {
       while (!called) assert(this.store.deliver(), "a waiting start has a fetch under way");
     }
     return machine;
+  }
+}
+
+export class Harness extends StoreHarness<MemoryStore> {
+  constructor(seed = 1, batchSizeLimit = bodySizeMax, delayed = 0.5) {
+    super(new MemoryStore(seed, delayed), batchSizeLimit);
   }
 }
