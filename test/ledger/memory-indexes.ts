@@ -227,6 +227,14 @@ export class MemoryIndexes implements TransferIndexes {
     }
   }
 
+  /** Cuts after all there is. What was cut before is in complete runs then. */
+  cutNow(): void {
+    const { transfers, failedIds } = this.store;
+    assert(transfers.count === transfers.opFirstRow, "cuts are between ops");
+    this.covered = this.cut;
+    this.cut = { transfers: transfers.count, failedIds: failedIds.count };
+  }
+
   /** A restart: what is in complete runs stays. */
   reopen(): void {
     for (const index of this.all) index.truncate(this.covered.transfers);
@@ -237,6 +245,7 @@ export class MemoryIndexes implements TransferIndexes {
 
   /** Some entries every row has. */
   private checkComplete(): void {
+    assert(this.burnt.length === this.store.failedIds.count, "burnt ids are indexed");
     const { count } = this.store.transfers;
     assert(this.ids.entries === count, "transfers are indexed by id");
     assert(this.accounts.entries === 2 * count, "transfers are indexed by both accounts");

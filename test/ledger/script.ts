@@ -15,6 +15,8 @@
  *     absent   T5
  *     sleep    5s                              (time passes; the timer sends pulses)
  *     wait     5s                              (time passes, but no pulse is sent)
+ *     cut                                      (the sorted indexes begin a new generation)
+ *     restart
  *
  * Neighbouring lines of events are one batch; a line with ";" begins another sub-batch of the same
  * request, an empty line another request. Ids are numbers with or without a letter in front;
@@ -206,6 +208,12 @@ export class Script {
         return;
       case "wait":
         this.harness.clock += duration(args[0]!);
+        return;
+      case "cut":
+        this.harness.store.indexes.cutNow();
+        return;
+      case "restart":
+        this.harness.restart();
         return;
       case "balance": {
         const [account] = this.client.lookupAccounts([number(args[0]!)]);
