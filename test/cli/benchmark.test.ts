@@ -71,6 +71,7 @@ describe.each<Backend>(["auto", "portable"])("a run over the backend '%s'", (bac
     ["many clients with one transfer each", { clients: 8, batch: 1, transfers: 200 }, {}],
     ["reversed ids", { idOrder: "reversed" }, {}],
     ["random ids", { idOrder: "random" }, {}],
+    ["time-ordered ids", { idOrder: "time" }, {}],
     ["pending transfers", { pendingShare: 40, clients: 3 }, {}],
     ["only pending transfers", { pendingShare: 100, transfers: 1000 }, {}],
     ["hot accounts", { hotAccounts: 2 }, {}],
@@ -105,6 +106,12 @@ describe("a load", () => {
     const ids = [...random.transfers.keys()];
     expect(ids.every((id) => id > 0n && id < u128Max)).toBe(true);
     expect(new Set(ids.map((id) => id >> 64n)).size).toBeGreaterThan(900);
+
+    const startMs = Date.now();
+    const timed = [...(await benchmark({}, { idOrder: "time" })).server.ledger.transfers.keys()];
+    for (const [index, id] of timed.slice(1).entries()) expect(id).toBeGreaterThan(timed[index]!);
+    expect(Number(timed[0]! >> 80n)).toBeGreaterThanOrEqual(startMs);
+    expect(Number(timed[999]! >> 80n)).toBeLessThanOrEqual(Date.now());
 
     const pending = (await benchmark({}, { pendingShare: 100, transfers: 640 })).server.ledger;
     const flags = [...pending.transfers.values()].map((transfer) => transfer.flags);
@@ -153,6 +160,33 @@ test("the longest gap is the longest time between replies, or before the first",
     expect(result.gapAtMs).toBeCloseTo(repliesMs[gaps.indexOf(longest)]!, 3);
   }
 });
+
+test.each([1, 3])(
+  "%d clients end when they are told to, with all that was made",
+  async (clients) => {
+    const { server, options } = await prepare({}, { clients, transfers: 100_000 });
+    const made: [number, number, number][] = [];
+    let answered = 0;
+    const runner = new Runner(guestIo(), options, {
+      ...hooks,
+      onBatch(_client, _sentMs, _latencyMs, events) {
+        answered += events;
+        if (answered >= 640) runner.endTransfers();
+      },
+      onMade(words, at, first, events) {
+        made.push([first, events, words[at]!]);
+      },
+    });
+    const result = await runner.run();
+    expect(complaint({ options, result, server: undefined })).toBe(undefined);
+    expect(server.ledger.transfers.size).toBe(answered);
+    expect(answered).toBeLessThanOrEqual(640 + 2 * 64 * clients);
+    // Sequential ids begin at 1.
+    expect(made).toEqual(
+      Array.from({ length: answered / 64 }, (_, index) => [index * 64, 64, index * 64 + 1]),
+    );
+  },
+);
 
 describe("what must not pass for a result", () => {
   test("refused events", async () => {

@@ -1,4 +1,4 @@
-/** CPU and memory of another process, as Linux shows them under /proc. */
+/** CPU, memory and writes of another process, as Linux shows them under /proc. */
 import { readFileSync } from "node:fs";
 
 export interface ProcessUsage {
@@ -25,6 +25,16 @@ export function processUsage(pid: number): ProcessUsage | undefined {
     };
   } catch {
     return undefined;
+  }
+}
+
+/** Bytes that a process has had written to disks, or null where the system does not tell. */
+export function processWrittenBytes(pid: number): number | null {
+  try {
+    const match = /^write_bytes: ([0-9]+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"));
+    return match === null ? null : Number(match[1]);
+  } catch {
+    return null;
   }
 }
 

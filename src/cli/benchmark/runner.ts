@@ -54,6 +54,11 @@ export interface RunHooks {
    * @param sentMs - Since the first batch was sent.
    */
   onBatch(client: number, sentMs: number, latencyMs: number, events: number): void;
+  /**
+   * Called for each batch of transfers when it was made: they stand in words[at …).
+   * @param first - The first one's number, from 0.
+   */
+  onMade?(words: Uint32Array, at: number, first: number, events: number): void;
 }
 
 /** Totals of the accounts' balances. */
@@ -157,6 +162,11 @@ export class Runner {
       // Ends the connections, and comes back when no operation of theirs is in flight.
       await new Promise<void>((resolve) => this.io.stop(resolve));
     }
+  }
+
+  /** No further batches are made: the transfers are over when those that are made are answered. */
+  endTransfers(): void {
+    this.workload.end();
   }
 
   private async phases(): Promise<RunResult> {
@@ -332,7 +342,9 @@ export class Runner {
   private fillNext(client: Client): void {
     if (client.filled || this.workload.finished) return;
     const buffer = client.buffers[client.current === 0 ? 1 : 0];
+    const first = this.workload.issued;
     this.workload.fillTransfers(buffer, this.options.batch, client.pending);
+    this.hooks.onMade?.(buffer.words, headerSize / 4, first, buffer.events);
     client.filled = true;
   }
 

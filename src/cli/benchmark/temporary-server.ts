@@ -20,43 +20,71 @@ export interface TemporaryServerOptions {
   readonly startOptions: readonly string[];
 }
 
-export interface TemporaryServer {
-  readonly address: SocketAddress;
-  readonly pid: number;
-  /** From starting the process until it listened. Milliseconds. */
-  readonly startMs: number;
-  /** Stops the process and removes its files. */
-  stop(): Promise<void>;
-}
-
 /** @throws {CommandError} with what the server said when it does not start. */
 export async function startTemporaryServer(
   options: TemporaryServerOptions,
 ): Promise<TemporaryServer> {
-  const folder = makeFolder(options.directory);
-  const remove = (): void => rmSync(folder, { recursive: true, force: true });
-  process.on("exit", remove);
+  const server = new TemporaryServer(makeFolder(options.directory), options.startOptions);
   try {
-    const file = join(folder, "benchmark.pacioli");
-    await runToEnd(["format", "--cluster=0", ...options.formatOptions, file]);
-    const startedMs = performance.now();
-    const child = spawnCommand(["start", "--addresses=127.0.0.1:0", ...options.startOptions, file]);
-    const address = await listening(child);
-    const startMs = performance.now() - startedMs;
-    return {
-      address,
-      pid: child.pid!,
-      startMs,
-      async stop() {
-        await stopChild(child);
-        remove();
-        process.off("exit", remove);
-      },
-    };
+    await runToEnd(["format", "--cluster=0", ...options.formatOptions, server.file]);
+    await server.start();
+    return server;
   } catch (error) {
-    remove();
-    process.off("exit", remove);
+    await server.stop();
     throw error;
+  }
+}
+
+export class TemporaryServer {
+  readonly file: string;
+  /** Of the process that was started last: */
+  address: SocketAddress = { host: "127.0.0.1", port: 0 };
+  /** From starting the process until it listened. Milliseconds. */
+  startMs = 0;
+  private child: ChildProcess | undefined;
+  private readonly remove = (): void => rmSync(this.folder, { recursive: true, force: true });
+
+  /** @param folder - Its own: it goes with the server. */
+  constructor(
+    private readonly folder: string,
+    private readonly startOptions: readonly string[],
+  ) {
+    this.file = join(folder, "benchmark.pacioli");
+    process.on("exit", this.remove);
+  }
+
+  get pid(): number {
+    return this.child!.pid!;
+  }
+
+  /** Resolves once it listens. @throws {CommandError} with what it said when it does not. */
+  async start(): Promise<void> {
+    const startedMs = performance.now();
+    this.child = spawnCommand([
+      "start",
+      "--addresses=127.0.0.1:0",
+      ...this.startOptions,
+      this.file,
+    ]);
+    this.address = await listening(this.child);
+    this.startMs = performance.now() - startedMs;
+  }
+
+  /** Stops the process and starts another one on the same file. @throws {CommandError} */
+  async restart(): Promise<void> {
+    await this.stopProcess();
+    await this.start();
+  }
+
+  /** Stops the process and removes its files. */
+  async stop(): Promise<void> {
+    await this.stopProcess();
+    this.remove();
+    process.off("exit", this.remove);
+  }
+
+  private async stopProcess(): Promise<void> {
+    if (this.child !== undefined) await stopChild(this.child);
   }
 }
 

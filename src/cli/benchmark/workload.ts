@@ -7,8 +7,11 @@
 import { headerSize } from "../../core/limits.ts";
 import { Prng } from "../../core/prng.ts";
 import type { RequestBuffer } from "./request-buffer.ts";
+import { TimeIds } from "./time-ids.ts";
 
-export type IdOrder = "sequential" | "reversed" | "random";
+export const idOrders = ["sequential", "reversed", "random", "time"] as const;
+/** `time`: as the official clients make ids, from the clock and random bits. */
+export type IdOrder = (typeof idOrders)[number];
 
 export interface WorkloadOptions {
   readonly accounts: number;
@@ -64,18 +67,26 @@ export class Workload {
   postedTotal = 0;
   pendingTotal = 0;
 
+  private ended = false;
   private readonly random: Prng;
+  private readonly timeIds: TimeIds;
   private readonly spaceLow: number;
   private readonly spaceHigh: number;
 
   constructor(readonly options: WorkloadOptions) {
     this.random = new Prng(options.seed);
+    this.timeIds = new TimeIds(this.random, Date.now);
     this.spaceLow = options.idSpace >>> 0;
     this.spaceHigh = Math.floor(options.idSpace / 0x1_0000_0000);
   }
 
   get finished(): boolean {
-    return this.issued === this.options.transfers;
+    return this.ended || this.issued === this.options.transfers;
+  }
+
+  /** No further transfers: what was put into batches is all. */
+  end(): void {
+    this.ended = true;
   }
 
   /** Accounts first…first + count − 1 of the ledger. */
@@ -174,6 +185,10 @@ export class Workload {
 
   private writeTransferId(words: Uint32Array, at: number, number: number): void {
     const { idOrder, transfers } = this.options;
+    if (idOrder === "time") {
+      this.timeIds.next(words, at);
+      return;
+    }
     if (idOrder === "random") {
       words[at] = this.random.u32();
       words[at + 1] = this.random.u32();

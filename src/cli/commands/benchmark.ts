@@ -15,6 +15,7 @@ import {
 } from "../benchmark/report.ts";
 import { Runner, type RunOptions, type RunResult } from "../benchmark/runner.ts";
 import { startTemporaryServer, type TemporaryServer } from "../benchmark/temporary-server.ts";
+import { idOrders } from "../benchmark/workload.ts";
 import { defineCommand, type Terminal } from "../command.ts";
 import { CommandError } from "../command-error.ts";
 import { addresses, choice, flag, integer, type OptionValues, text, u128 } from "../options.ts";
@@ -42,8 +43,8 @@ const options = {
     max: 4096,
     initial: 1,
   }),
-  "id-order": choice(["sequential", "reversed", "random"], {
-    help: "Order of the transfers' ids",
+  "id-order": choice(idOrders, {
+    help: "Order of the transfers' ids; time makes them as the official clients do",
     initial: "sequential",
   }),
   "pending-share": integer({
