@@ -1,5 +1,5 @@
 // Builds the project and its benchmarks, then runs one of bench/ by name.
-// Usage: node scripts/bench.mjs NAME [OPTIONS]      node scripts/bench.mjs   lists the names
+// Usage: node scripts/bench.mjs NAME [--] [OPTIONS]      node scripts/bench.mjs   lists the names
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -10,7 +10,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const names = readdirSync(join(root, "bench"))
   .filter((file) => file.endsWith(".ts"))
   .map((file) => file.slice(0, -3));
-const [name, ...options] = process.argv.slice(2);
+const [name, ...rest] = process.argv.slice(2);
+const options = rest[0] === "--" ? rest.slice(1) : rest;
 if (name === undefined || !names.includes(name)) {
   console.error(`Usage: node scripts/bench.mjs NAME [OPTIONS]\nNames: ${names.join(", ")}`);
   process.exit(1);
