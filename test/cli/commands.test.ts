@@ -218,7 +218,7 @@ describe("mistakes", () => {
     ],
     [
       ["inspect", "everything", "x.pacioli"],
-      "there is nothing to inspect by the name 'everything'; the topics are superblock, wal, replies, grid, integrity.",
+      "there is nothing to inspect by the name 'everything'; the topics are superblock, wal, replies, grid, tables, integrity.",
     ],
     [
       ["benchmark", "--addresses=3001", "--backend=uring"],

@@ -221,7 +221,7 @@ describe("inspect", () => {
     expect(summary.stdout).toMatch(/^cluster +77$/m);
     expect(summary.stdout).toMatch(/^accounts +501 rows at the checkpoint$/m);
     expect(summary.stdout).not.toContain("DAMAGE");
-    for (const topic of ["superblock", "wal", "replies", "grid", "integrity"]) {
+    for (const topic of ["superblock", "wal", "replies", "grid", "tables", "integrity"]) {
       const text = pacioli(["inspect", topic, loaded]);
       expect(text.stderr, topic).toBe("");
       expect(text.status, topic).toBe(0);
@@ -248,6 +248,16 @@ describe("inspect", () => {
     const grid = json("grid", loaded).value;
     expect(grid["blocksInUse"]).toBeGreaterThan(0);
     expect(grid["tables"]).toContainEqual({ name: "accounts", rows: 501, blocks: 0 });
+    const sizes = json("tables", loaded).value;
+    expect(sizes["bytesInUse"]).toBe((grid["blocksInUse"] as number) * 65_536);
+    expect(sizes["bytesOther"]).toBeGreaterThan(0);
+    expect(sizes["tables"]).toContainEqual({
+      name: "accounts",
+      rows: 501,
+      pages: 16,
+      blocks: null,
+      bytes: 65_536,
+    });
     const slots = json("wal", loaded).value["slots"] as { prepare: { operation: string } | null }[];
     expect(slots.some((slot) => slot.prepare?.operation === "createTransfers")).toBe(true);
   });

@@ -19,6 +19,7 @@ export const inspectCommand = defineCommand({
     "  wal         every slot of the journal: what it holds and what is wrong with it\n" +
     "  replies     the kept reply of every session\n" +
     "  grid        blocks in use, by table\n" +
+    "  tables      what each table and each index takes of the file\n" +
     "  integrity   reads everything that is live and checks it; exit code 1 when something is damaged",
   options: { json: flag("JSON instead of tables") },
   positionals: ["[TOPIC]", "FILE"],

@@ -11,6 +11,7 @@ import { CommandError } from "../command-error.ts";
 import { FileAtRest } from "./file-at-rest.ts";
 import { checkGrid, readGrid } from "./grid.ts";
 import { readReplies } from "./replies.ts";
+import { tablesView } from "./tables.ts";
 import {
   blockDamage,
   damageText,
@@ -25,7 +26,14 @@ import {
   type View,
 } from "./views.ts";
 
-export const inspectTopics = ["superblock", "wal", "replies", "grid", "integrity"] as const;
+export const inspectTopics = [
+  "superblock",
+  "wal",
+  "replies",
+  "grid",
+  "tables",
+  "integrity",
+] as const;
 export type InspectTopic = (typeof inspectTopics)[number] | "summary";
 
 export interface Inspection extends View {
@@ -91,12 +99,14 @@ async function inspectTopic(
       const damaged = replies.damaged.length > 0;
       return { json, text: text + damageText(replies.damaged, superblock), damaged };
     }
-    case "grid": {
+    case "grid":
+    case "tables": {
       const grid = await readGrid(file, layout, superblock);
       if (typeof grid === "string") {
         throw new CommandError(`the grid ${gridFault(grid, superblock)}`);
       }
-      return { ...gridView(grid), damaged: false };
+      const view = topic === "grid" ? gridView(grid) : tablesView(grid);
+      return { ...view, damaged: false };
     }
     case "summary":
       return summarise(path, file, layout, summary, superblock);
