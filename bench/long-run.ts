@@ -71,8 +71,10 @@ function idOrder(): IdOrder {
 }
 
 function probeOf(server: TemporaryServer): Probe {
+  const usage = processUsage(server.pid);
   return {
-    residentBytes: processUsage(server.pid)?.residentBytes ?? 0,
+    residentBytes: usage?.residentBytes ?? 0,
+    residentBytesMax: usage?.residentBytesMax ?? 0,
     fileBytes: fileBytes(server),
     writtenBytes: processWrittenBytes(server.pid),
   };
@@ -81,6 +83,12 @@ function probeOf(server: TemporaryServer): Probe {
 /** What the data file takes on disk. */
 function fileBytes(server: TemporaryServer): number {
   return statSync(server.file).blocks * 512;
+}
+
+/** By what the server said when it started. */
+function opsReplayed(text: string): number {
+  const match = /replaying ops ([0-9]+) to ([0-9]+)/.exec(text);
+  return match === null ? 0 : Number(match[2]) - Number(match[1]) + 1;
 }
 
 function showSample(sample: Sample): void {
@@ -184,7 +192,11 @@ async function measure(server: TemporaryServer): Promise<LongRun> {
     fileBytesBefore: before.fileBytes,
     samples,
     summary: summarise(samples, before, result.latencyP50Ms),
-    restart: { listeningMs: server.startMs, residentBytes },
+    restart: {
+      listeningMs: server.startMs,
+      opsReplayed: opsReplayed(server.startText),
+      residentBytes,
+    },
     questions: figures,
     complaint: complaint({ options, result, server: undefined }) ?? null,
   };

@@ -30,7 +30,12 @@ export interface LongRun {
   readonly fileBytesBefore: number;
   readonly samples: readonly Sample[];
   readonly summary: Summary | null;
-  readonly restart: { readonly listeningMs: number; readonly residentBytes: number } | null;
+  readonly restart: {
+    readonly listeningMs: number;
+    /** Ops of the log after the checkpoint, which a start executes again. */
+    readonly opsReplayed: number;
+    readonly residentBytes: number;
+  };
   readonly questions: readonly QuestionFigures[];
   /** A sentence when the answers or the books were wrong. */
   readonly complaint: string | null;
@@ -84,7 +89,7 @@ function factsText(run: LongRun): string {
         `${formatMilliseconds(summary.slowestMs)}, ${summary.slowestToMedian.toFixed(1)} × the median ` +
           `(${formatMilliseconds(run.p50Ms)}); p99 ${formatMilliseconds(run.p99Ms)}`,
       ],
-      ["memory", `at most ${formatBytes(summary.residentBytesMax)} when a sample ended`],
+      ["memory", `at most ${formatBytes(summary.residentBytesMax)}`],
       [
         "data file",
         `${summary.fileBytesPerTransfer.toFixed(0)} bytes per transfer; ` +
@@ -100,13 +105,12 @@ function factsText(run: LongRun): string {
       ]);
     }
   }
-  if (restart !== null) {
-    facts.push([
-      "restart",
-      `${formatMilliseconds(restart.listeningMs)} until it listened, ` +
-        `${formatBytes(restart.residentBytes)} of memory then`,
-    ]);
-  }
+  facts.push([
+    "restart",
+    `${formatMilliseconds(restart.listeningMs)} until it listened, with ` +
+      `${formatCount(restart.opsReplayed)} ops executed again; ` +
+      `${formatBytes(restart.residentBytes)} of memory then`,
+  ]);
   facts.push(["checked", run.complaint ?? "every event created, the books balance"]);
   return formatFacts(facts);
 }

@@ -7,6 +7,8 @@ import { Latencies } from "../../src/cli/benchmark/latencies.ts";
 /** What is read of the server and its file when a sample ends. */
 export interface Probe {
   readonly residentBytes: number;
+  /** The most that it ever was. */
+  readonly residentBytesMax: number;
   /** What the data file takes on disk. */
   readonly fileBytes: number;
   /** What the server's process wrote so far, to any file; null where the system does not tell. */
@@ -132,7 +134,7 @@ export function summarise(
     transfersPerSecondLast: last.transfersPerSecond,
     slowestMs,
     slowestToMedian: slowestMs / medianMs,
-    residentBytesMax: Math.max(...samples.map((sample) => sample.residentBytes)),
+    residentBytesMax: end.residentBytesMax,
     fileBytesPerTransfer: (end.fileBytes - before.fileBytes) / end.transfers,
     writtenBytesPerTransfer: written,
     writeAmplification: written === null ? null : written / transferBytes,

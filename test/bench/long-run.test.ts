@@ -12,7 +12,12 @@ function probes(): () => Probe {
   let count = 0;
   return () => {
     count += 1;
-    return { residentBytes: 500 - count, fileBytes: 1000 * count, writtenBytes: 3000 * count };
+    return {
+      residentBytes: 500 - count,
+      residentBytesMax: 600 + count,
+      fileBytes: 1000 * count,
+      writtenBytes: 3000 * count,
+    };
   };
 }
 
@@ -73,14 +78,14 @@ describe("samples", () => {
     sampler.add(30, 8, 100);
     sampler.add(31, 1, 50);
     sampler.finish();
-    const before = { residentBytes: 1, fileBytes: 500, writtenBytes: 1000 };
+    const before = { residentBytes: 1, residentBytesMax: 1, fileBytes: 500, writtenBytes: 1000 };
     expect(summarise(sampler.samples, before, 4)).toEqual({
       lastToFirst: 0.5,
       transfersPerSecondFirst: 10_000,
       transfersPerSecondLast: 5000,
       slowestMs: 8,
       slowestToMedian: 2,
-      residentBytesMax: 499,
+      residentBytesMax: 603,
       fileBytesPerTransfer: 10,
       writtenBytesPerTransfer: 32,
       writeAmplification: 0.25,
@@ -171,10 +176,10 @@ describe("the plot", () => {
       samples: sampler.samples,
       summary: summarise(
         sampler.samples,
-        { residentBytes: 1, fileBytes: 500, writtenBytes: null },
+        { residentBytes: 1, residentBytesMax: 1, fileBytes: 500, writtenBytes: null },
         2,
       ),
-      restart: null,
+      restart: { listeningMs: 1234, opsReplayed: 17, residentBytes: 2 ** 28 },
       questions: [],
       complaint: null,
     });
@@ -190,6 +195,9 @@ describe("the plot", () => {
     const text = runText(run("time ids"));
     expect(text).toMatch(/^ +200 +5,000 +8\.00 ms/m);
     expect(text).toContain("last 5,000: 50 % of it");
+    expect(text).toMatch(
+      /^restart +1\.23 s until it listened, with 17 ops executed again; 256 MiB/m,
+    );
     expect(text).not.toContain("written  ");
   });
 });

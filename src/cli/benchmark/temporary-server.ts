@@ -41,6 +41,8 @@ export class TemporaryServer {
   address: SocketAddress = { host: "127.0.0.1", port: 0 };
   /** From starting the process until it listened. Milliseconds. */
   startMs = 0;
+  /** What it said until it listened. */
+  startText = "";
   private child: ChildProcess | undefined;
   private readonly remove = (): void => rmSync(this.folder, { recursive: true, force: true });
 
@@ -66,7 +68,9 @@ export class TemporaryServer {
       ...this.startOptions,
       this.file,
     ]);
-    this.address = await listening(this.child);
+    const { address, text } = await listening(this.child);
+    this.address = address;
+    this.startText = text;
     this.startMs = performance.now() - startedMs;
   }
 
@@ -127,7 +131,7 @@ function runToEnd(args: readonly string[]): Promise<void> {
   });
 }
 
-function listening(child: ChildProcess): Promise<SocketAddress> {
+function listening(child: ChildProcess): Promise<{ address: SocketAddress; text: string }> {
   const heard = listen(child);
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
@@ -145,7 +149,7 @@ function listening(child: ChildProcess): Promise<SocketAddress> {
       heard.onText = () => {};
       clearTimeout(timer);
       child.off("close", onEnd);
-      resolve({ host: match[1]!, port: Number(match[2]) });
+      resolve({ address: { host: match[1]!, port: Number(match[2]) }, text: heard.text });
     };
   });
 }
