@@ -26,9 +26,6 @@ import {
 import { type DrivenStore, operationPulse, type StoreHarness } from "./harness.ts";
 import { RequestMaker, type World } from "./random-requests.ts";
 
-/** Actions below are restarts. */
-const restartActions = 3;
-
 export interface Step {
   readonly seed: number;
   /** 0…99: some restarts and pauses, mostly requests. */
@@ -64,7 +61,7 @@ export class Comparison {
   run(): void {
     const { harness, script } = this;
     for (const { seed, action } of script.steps) {
-      if (action < restartActions) {
+      if (action < 3) {
         this.endOp();
         const { indexes, transfers } = harness.store;
         this.kept += indexes.covered.transfers;
@@ -153,24 +150,17 @@ function describe(operation: number, reply: Uint8Array): unknown {
   return splitReply(operation, reply)?.map((part) => decodeArray(createResultCodec, part));
 }
 
-/** @param restarts - Whether there are any. */
-const step = (restarts: boolean): fc.Arbitrary<Step> =>
-  fc.record({
-    seed: fc.integer({ min: 0, max: 0x7fff_ffff }),
-    action: fc.integer({ min: restarts ? 0 : restartActions, max: 99 }),
-  });
+const step: fc.Arbitrary<Step> = fc.record({
+  seed: fc.integer({ min: 0, max: 0x7fff_ffff }),
+  action: fc.integer({ min: 0, max: 99 }),
+});
 
-export function scripts(
-  world: World,
-  clock: bigint,
-  steps: number,
-  restarts = true,
-): fc.Arbitrary<Script> {
+export function scripts(world: World, clock: bigint, steps: number): fc.Arbitrary<Script> {
   return fc.record({
     storeSeed: fc.integer({ min: 0, max: 0xffff }),
     world: fc.constant(world),
     clock: fc.constant(clock),
-    steps: fc.array(step(restarts), { minLength: steps, maxLength: steps, size: "max" }),
+    steps: fc.array(step, { minLength: steps, maxLength: steps, size: "max" }),
   });
 }
 
