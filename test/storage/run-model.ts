@@ -141,14 +141,10 @@ export class RunModel {
   }
 
   copy(): RunModel {
-    const copy = structuredClone({ ...this }) as unknown as RunModel;
     const model = new RunModel(this.constants);
-    Object.assign(model, copy);
+    Object.assign(model, this, { indexes: model.indexes });
     for (const [id, index] of this.indexes.entries()) {
-      const clone = new ModelIndex(index.blockEntries);
-      // One clone of all: the inputs of merges stay the runs of their levels.
-      Object.assign(clone, structuredClone({ ...index }));
-      model.indexes[id] = clone;
+      Object.assign(model.indexes[id]!, structuredClone({ ...index }));
     }
     return model;
   }

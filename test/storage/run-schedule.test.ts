@@ -76,6 +76,24 @@ describe("sorted runs", () => {
     expect(waits, "some ops waited for reads and for room").toBeGreaterThan(10);
   }, 60_000);
 
+  test("go on after a power failure as if there had been none", () => {
+    let crashes = 0;
+    for (const seed of [11, 12, 13]) {
+      const twin = new RunWorld(load(seed), machine(seed + 1));
+      twin.until(56);
+      const world = new RunWorld(load(seed), machine(seed));
+      for (let op = 3; op <= 56; op += 5) {
+        // The longer it has to go, the later it may fail.
+        if (world.untilWithFailure(op, (op * 37 + seed * 101) % 120)) crashes += 1;
+      }
+      world.until(56);
+      world.checkAll();
+      expect(world.digests).toEqual(twin.digests);
+      expect(world.damaged).toEqual([]);
+    }
+    expect(crashes).toBeGreaterThan(8);
+  }, 60_000);
+
   test("reach higher levels, also when ops are larger than cuts", () => {
     const large = load(7, { cutRows: 4, rowsMax: 12, barOps: 1, blockEntriesShort: 16 });
     const world = new RunWorld(large, machine(7));

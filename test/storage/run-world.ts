@@ -13,7 +13,7 @@ import type { DamagedBlock, FatalCode, StorageOptions } from "../../src/storage/
 import type { IndexGroup } from "../../src/storage/runs/index-group.ts";
 import { burntBit, IndexId, type RunConstants } from "../../src/storage/runs/options.ts";
 import type { Run } from "../../src/storage/runs/run.ts";
-import { MemoryFile } from "./memory-file.ts";
+import { MemoryFile, PowerFailure } from "./memory-file.ts";
 import { type ModelRun, RunModel } from "./run-model.ts";
 import { clusterId } from "./world.ts";
 
@@ -52,7 +52,10 @@ export class RunWorld {
   private verified = new Map<Run, number>();
   private readonly random: Prng;
   private writing = false;
-  readonly root = new Uint32Array(rootWords);
+  /** The checkpoint that the superblock refers to, and the one that is being written. */
+  private readonly root = new Uint32Array(rootWords);
+  private durable: { op: number; model: RunModel };
+  private frozen: { op: number; model: RunModel };
 
   constructor(
     readonly load: RunLoad,
@@ -63,6 +66,8 @@ export class RunWorld {
     this.random = new Prng(machine.seed);
     this.file = new MemoryFile(machine.seed + 1);
     this.model = new RunModel(load);
+    this.durable = { op: 0, model: this.model.copy() };
+    this.frozen = this.durable;
     this.engine = this.start();
   }
 
@@ -213,6 +218,7 @@ export class RunWorld {
   private checkpoint(): void {
     this.finishCheckpoint();
     this.engine.freeze(this.op, []);
+    this.frozen = { op: this.op, model: this.model.copy() };
     this.writing = true;
   }
 
@@ -226,7 +232,41 @@ export class RunWorld {
     this.file.until(() => synced);
     this.engine.checkpointRoot(this.root, 0);
     this.engine.checkpointDurable();
+    this.durable = this.frozen;
     this.writing = false;
+  }
+
+  /** Executes ops up to `op`, with a power failure after so many completions; then again, to the end. */
+  untilWithFailure(op: number, ticks: number): boolean {
+    this.file.ticksUntilFailure = ticks;
+    try {
+      this.until(op);
+      this.file.ticksUntilFailure = -1;
+      return false;
+    } catch (error) {
+      if (!(error instanceof PowerFailure)) throw error;
+    }
+    this.crash();
+    this.until(op);
+    return true;
+  }
+
+  /** Power fails; starts again from the durable checkpoint, and adds the entries again. */
+  private crash(): void {
+    this.file.ticksUntilFailure = -1;
+    this.file.crash();
+    this.writing = false;
+    this.op = this.durable.op;
+    this.model = this.durable.model.copy();
+    this.verified = new Map();
+    this.engine = this.start();
+    const { covered } = this.group;
+    for (let row = covered.transfers; row < this.model.transfers; row += 1) this.addEntries(row);
+    for (let number = covered.failedIds; number < this.model.burnt; number += 1) {
+      this.addBurntEntry(number);
+    }
+    this.engine.indexes.rebuilt();
+    if (this.op > 0) this.check();
   }
 
   check(): void {
@@ -264,7 +304,9 @@ export class RunWorld {
         assert(run.first.failedIds >= before.failedIds, `${index.name}: burnt ids are disjoint`);
       }
     }
+    const before = this.digests[this.op];
     this.digests[this.op] = digest.join(" ");
+    assert(before === undefined || before === this.digests[this.op], "a replay takes what it took");
   }
 
   private checkRun(run: Run, expected: ModelRun, blockEntries: number, name: string): void {
