@@ -1,6 +1,6 @@
 /**
  * What sorted runs must look like at the end of each op: plain sorted arrays, and the schedule as
- * docs/internals/storage.md says it, written down a second time.
+ * docs/internals/sorted-runs.md says it, written down a second time.
  */
 import { indexFormats, type RunConstants } from "../../src/storage/runs/options.ts";
 
