@@ -10,10 +10,12 @@
  *   --sample=N             transfers per sample
  *   --minutes=M            instead of --transfers: so long, with a sample per minute and no questions
  *   --questions=N          queries of each kind, before and after the restart; 0 asks none
+ *   --user-data            the account that a transfer debits is its user_data_64, and queries ask for it
  *   --directory=PATH       for the data file; the system's folder otherwise
  *   --out=FILE             writes the figures as JSON, for long-run-plot
  *   --format-option=…, --start-option=…   passed on, such as --start-option=--cache-grid=1GiB
  */
+import { spawnSync } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
@@ -27,6 +29,7 @@ import {
 import { type IdOrder, idOrders } from "../src/cli/benchmark/workload.ts";
 import { CommandError } from "../src/cli/command-error.ts";
 import { formatCount, formatJson, formatMilliseconds } from "../src/cli/output.ts";
+import { mainScript } from "../src/cli/paths.ts";
 import { Prng } from "../src/core/prng.ts";
 import { openIo } from "../src/io/open-io.ts";
 import { IdSample } from "./long-run/id-sample.ts";
@@ -44,6 +47,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "42" },
     sample: { type: "string", default: "1000000" },
     minutes: { type: "string" },
+    "user-data": { type: "boolean", default: false },
     questions: { type: "string", default: "500" },
     directory: { type: "string", default: tmpdir() },
     out: { type: "string" },
@@ -85,6 +89,17 @@ function fileBytes(server: TemporaryServer): number {
   return statSync(server.file).blocks * 512;
 }
 
+/** What each table and index of the file takes, for people and for programs. */
+function inspectTables({ file }: TemporaryServer): { text: string; json: unknown } {
+  const inspect = (...options: string[]): string => {
+    const args = [mainScript, "inspect", "tables", ...options, file];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+    if (status !== 0) throw new Error(`the data file cannot be inspected: ${stderr}`);
+    return stdout;
+  };
+  return { text: inspect(), json: JSON.parse(inspect("--json")) };
+}
+
 /** By what the server said when it started. */
 function opsReplayed(text: string): number {
   const match = /replaying ops ([0-9]+) to ([0-9]+)/.exec(text);
@@ -117,6 +132,7 @@ async function drive(server: TemporaryServer, minutes: number | null): Promise<L
     idOrder: idOrder(),
     pendingShare: 0,
     hotAccounts: 0,
+    accountInUserData: values["user-data"],
     seed: number("seed"),
     idSpace: 0,
   };
@@ -163,18 +179,28 @@ async function measure(server: TemporaryServer): Promise<LongRun> {
 
   const figures: QuestionFigures[] = [];
   const count = minutes === null ? number("questions") : 0;
-  const questions = new Questions(count, options.accounts, ids, new Prng(options.seed + 2));
+  const questions = new Questions(
+    count,
+    options.accounts,
+    values["user-data"],
+    ids,
+    new Prng(options.seed + 2),
+  );
   if (count > 0) figures.push(...(await questions.ask(server.address, ["first", "warm"])));
   process.stderr.write("restart …\n");
   await server.restart();
   const residentBytes = processUsage(server.pid)?.residentBytes ?? 0;
   if (count > 0) figures.push(...(await questions.ask(server.address, ["cold"])));
 
+  await server.stopProcess();
+  const tables = inspectTables(server);
+
   const clients = options.clients === 1 ? "1 client" : `${formatCount(options.clients)} clients`;
   return {
     name:
       `${options.idOrder} ids, ${formatCount(options.accounts)} accounts, ${clients}, ` +
-      `batches of ${formatCount(options.batch)}`,
+      `batches of ${formatCount(options.batch)}` +
+      (values["user-data"] ? ", accounts in user_data_64" : ""),
     load: {
       accounts: options.accounts,
       batch: options.batch,
@@ -198,6 +224,8 @@ async function measure(server: TemporaryServer): Promise<LongRun> {
       residentBytes,
     },
     questions: figures,
+    tables: tables.json,
+    tablesText: tables.text,
     complaint: complaint({ options, result, server: undefined }) ?? null,
   };
 }

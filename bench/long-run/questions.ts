@@ -126,10 +126,14 @@ export class Questions {
   private timestampsKnown = false;
   private readonly lookups: number;
 
-  /** @param count - Queries of each kind. */
+  /**
+   * @param count - Queries of each kind.
+   * @param accountInUserData - Transfers have the account that they debit in their user_data_64.
+   */
   constructor(
     private readonly count: number,
     accounts: number,
+    private readonly accountInUserData: boolean,
     private readonly ids: IdSample,
     private readonly random: Prng,
   ) {
@@ -171,11 +175,15 @@ export class Questions {
     const noteLookups = async (): Promise<void> =>
       note(`lookup_transfers, ${lookupIds} ids`, lookups, await this.askLookups(asker));
     note(`get_account_transfers, limit ${limit}`, count, await this.askAccounts(asker));
+    if (this.accountInUserData) {
+      const found = await this.askUserData(asker);
+      note(`query_transfers by user_data_64, limit ${limit}`, count, found);
+    }
     if (lookups === 0) return figures;
     // The places where queries begin are learnt from lookups; after that, those read much and come last.
     const learns = !this.timestampsKnown;
     if (learns) await noteLookups();
-    note(`query_transfers, limit ${limit}`, count, await this.askQueries(asker));
+    note(`query_transfers by ledger and code, limit ${limit}`, count, await this.askQueries(asker));
     if (!learns) await noteLookups();
     return figures;
   }
@@ -200,6 +208,29 @@ export class Questions {
           const debit = words[from + transferRecord.word.debitAccountId];
           const credit = words[from + transferRecord.word.creditAccountId];
           if (debit !== account && credit !== account) return false;
+        }
+        return rows <= limit;
+      },
+    );
+  }
+
+  private askUserData(asker: Asker) {
+    const buffer = new RequestBuffer(asker.io, Operation.queryTransfers, 1);
+    const { word } = queryFilterRecord;
+    return asker.ask(
+      this.count,
+      buffer,
+      (index) => {
+        buffer.words.fill(0, bodyWord, bodyWord + recordWords / 2);
+        buffer.words[bodyWord + word.userData64] = this.accounts[index]!;
+        buffer.words[bodyWord + word.limit] = limit;
+        buffer.sealBatch(1);
+      },
+      (index, rows, words, at) => {
+        const account = this.accounts[index]!;
+        for (let row = 0; row < rows; row += 1) {
+          const from = at + row * recordWords;
+          if (words[from + transferRecord.word.userData64] !== account) return false;
         }
         return rows <= limit;
       },

@@ -37,6 +37,9 @@ export interface LongRun {
     readonly residentBytes: number;
   };
   readonly questions: readonly QuestionFigures[];
+  /** What `pacioli inspect tables` says in the end: as of the last checkpoint. */
+  readonly tables: unknown;
+  readonly tablesText: string;
   /** A sentence when the answers or the books were wrong. */
   readonly complaint: string | null;
 }
@@ -46,6 +49,7 @@ const mebibytes = (bytes: number): string => formatCount(bytes / 2 ** 20);
 export function runText(run: LongRun): string {
   const parts = [`${run.name}\n`, samplesText(run), factsText(run)];
   if (run.questions.length > 0) parts.push(questionsText(run.questions));
+  parts.push(run.tablesText);
   return parts.join("\n");
 }
 

@@ -181,6 +181,8 @@ describe("the plot", () => {
       ),
       restart: { listeningMs: 1234, opsReplayed: 17, residentBytes: 2 ** 28 },
       questions: [],
+      tables: null,
+      tablesText: "table  rows\n",
       complaint: null,
     });
     const svg = plotRuns([run("time ids"), run("a < b & c")]);

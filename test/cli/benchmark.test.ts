@@ -107,6 +107,11 @@ describe("a load", () => {
     expect(ids.every((id) => id > 0n && id < u128Max)).toBe(true);
     expect(new Set(ids.map((id) => id >> 64n)).size).toBeGreaterThan(900);
 
+    const marked = (await benchmark({}, { accountInUserData: true })).server.ledger;
+    for (const transfer of marked.transfers.values()) {
+      expect(transfer.user_data_64).toBe(transfer.debit_account_id);
+    }
+
     const startMs = Date.now();
     const timed = [...(await benchmark({}, { idOrder: "time" })).server.ledger.transfers.keys()];
     for (const [index, id] of timed.slice(1).entries()) expect(id).toBeGreaterThan(timed[index]!);

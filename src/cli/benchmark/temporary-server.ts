@@ -87,7 +87,8 @@ export class TemporaryServer {
     process.off("exit", this.remove);
   }
 
-  private async stopProcess(): Promise<void> {
+  /** Stops the process; the files stay. */
+  async stopProcess(): Promise<void> {
     if (this.child !== undefined) await stopChild(this.child);
   }
 }

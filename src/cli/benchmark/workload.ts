@@ -21,6 +21,8 @@ export interface WorkloadOptions {
   readonly pendingShare: number;
   /** The first accounts, one of which every transfer debits; 0 draws both sides from all. */
   readonly hotAccounts: number;
+  /** Each transfer's user_data_64 is the number of the account that it debits, from 1; else it is zero. */
+  readonly accountInUserData?: boolean;
   readonly seed: number;
   /** Upper half of every id: keeps runs against the same server apart. Below 2^53. */
   readonly idSpace: number;
@@ -38,6 +40,7 @@ const word = {
   creditAccount: 8,
   amount: 12,
   pendingId: 16,
+  userData64: 24,
   ledger: 28,
   codeAndFlags: 29,
 } as const;
@@ -115,6 +118,7 @@ export class Workload {
     const posts = Math.min(pending.count, count);
     const words = buffer.words;
     const { accounts, hotAccounts, pendingShare } = this.options;
+    const accountInUserData = this.options.accountInUserData === true;
     const random = this.random;
     const ids = pending.ids;
     let index = 0;
@@ -156,6 +160,7 @@ export class Workload {
       words[at + word.pendingId + 1] = 0;
       words[at + word.pendingId + 2] = 0;
       words[at + word.pendingId + 3] = 0;
+      words[at + word.userData64] = accountInUserData ? debit + 1 : 0;
       words[at + word.ledger] = ledger;
       words[at + word.codeAndFlags] = isPending ? (flagPending << 16) | code : code;
       amountTotal += amount;
