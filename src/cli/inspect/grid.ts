@@ -31,6 +31,7 @@ function gridOptions(file: FileAtRest, layout: DataFileLayout) {
     gridAt: layout.gridAt,
     gridBlocksMax: gridBlocksLimit - 1,
     cluster: layout.options.cluster,
+    runs: { barOps: layout.options.barOps },
   };
 }
 
@@ -80,11 +81,14 @@ export function readSessions(
   if (rootIsEmpty(root)) return Promise.resolve(sessions);
   const grid = new Grid({ ...options, gridBytes: 0, extend: null, onFatal: () => {} });
   const lists = new Map<number, RefList>();
-  const state = new CheckpointState((id) => {
-    const list = lists.get(id) ?? new RefList();
-    lists.set(id, list);
-    return list;
-  }, new IndexesState(runConstantsDefault));
+  const state = new CheckpointState(
+    (id) => {
+      const list = lists.get(id) ?? new RefList();
+      lists.set(id, list);
+      return list;
+    },
+    new IndexesState({ ...runConstantsDefault, ...options.runs }),
+  );
   const reader = new BlockReader(grid, grid.staging, null);
   const skeleton = new CheckpointReader(reader, state, grid.freeSet, () => {});
   return new Promise((resolve) => {
