@@ -26,16 +26,6 @@ function settled(): World {
   return world;
 }
 
-function openError(world: World, root = world.durable.root): string | null {
-  const engine = new StorageEngine(world.options());
-  let error: string | null | undefined;
-  engine.open(root, (result) => {
-    error = result;
-  });
-  world.file.until(() => error !== undefined);
-  return error ?? null;
-}
-
 describe("a flipped bit", () => {
   test("is found in every live block, and named", () => {
     const world = settled();
@@ -93,7 +83,7 @@ describe("a flipped bit", () => {
     const part = world.engine.state.append[0]!;
     const address = part.tailRef[0]!;
     world.file.flipBit(world.engine.grid.fileOffset(address) + 300, 3);
-    expect(openError(world)).toBe(
+    expect(world.openError({})).toBe(
       `grid block ${address} (transfers last rows ${part.fullBlocks * 510}–${part.rows - 1}): ` +
         "checksum mismatch.",
     );
@@ -218,16 +208,18 @@ describe("a root that cannot be used", () => {
     const world = settled();
     const root = world.durable.root.slice();
     root[word] = value;
-    expect(openError(world, root)).toBe(sentence);
+    expect(world.openError({}, root)).toBe(sentence);
   });
 
   test("a manifest reference that names no sound block", () => {
     const world = settled();
     const root = world.durable.root.slice();
     root[8] = root[8]! ^ 1;
-    expect(openError(world, root)).toMatch(/^grid block \d+ \(manifest part 0\): holds another/);
+    expect(world.openError({}, root)).toMatch(/^grid block \d+ \(manifest part 0\): holds another/);
     root[7] = 1_000_000;
-    expect(openError(world, root)).toMatch(/^grid block 1000000 \(manifest part 0\): read error/);
+    expect(world.openError({}, root)).toMatch(
+      /^grid block 1000000 \(manifest part 0\): read error/,
+    );
   });
 
   test("a grid limit below what the checkpoint uses", () => {

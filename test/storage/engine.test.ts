@@ -64,7 +64,14 @@ describe("against a model of plain arrays", () => {
   });
 
   test("power fails at every single completion", () => {
-    const little: Load = { seed: 5, interval: 4, rowsMax: 700, touchesMax: 40, accountsMax: 300 };
+    const little: Load = {
+      seed: 5,
+      interval: 4,
+      rowsMax: 300,
+      touchesMax: 40,
+      accountsMax: 300,
+      runs: { cutRows: 150, blockEntriesShort: 250, blockEntriesLong: 100 },
+    };
     const ops = 13;
     const twin = new World(little, machine(2));
     expect(twin.tryUntil(ops)).toBe(true);

@@ -11,7 +11,7 @@ import { StorageEngine } from "../../src/storage/engine.ts";
 import { rootWords } from "../../src/storage/format.ts";
 import { IntegrityCheck, type IntegrityReport } from "../../src/storage/integrity-check.ts";
 import type { DamagedBlock, FatalCode, StorageOptions } from "../../src/storage/options.ts";
-import type { PagedTable } from "../../src/storage/paged-table.ts";
+import { type PagedTable, slabSizeLog2Default } from "../../src/storage/paged-table.ts";
 import { RefCursor, visitAll } from "../../src/storage/ref-cursor.ts";
 import type { RunOptions } from "../../src/storage/runs/options.ts";
 import { addEntries, checkRuns, type IndexedRows } from "./index-model.ts";
@@ -81,6 +81,8 @@ function content(salt: number, word: number): number {
   return (Math.imul(salt ^ 0x5bd1_e995, word + 0x9e37) ^ (salt + word)) >>> 0;
 }
 
+const zeros = new Uint8Array(2 ** slabSizeLog2Default);
+
 export class World {
   readonly file: MemoryFile;
   engine: StorageEngine;
@@ -148,6 +150,17 @@ export class World {
     addEntries(engine, this.durable.model.indexed, engine.indexes.covered);
     engine.indexes.rebuilt();
     return engine;
+  }
+
+  /** What another engine, with these options changed, says of the durable checkpoint. */
+  openError(changes: Partial<StorageOptions>, root = this.durable.root): string | null {
+    const engine = new StorageEngine({ ...this.options(), ...changes });
+    let error: string | null | undefined;
+    engine.open(root, (result) => {
+      error = result;
+    });
+    this.file.until(() => error !== undefined);
+    return error ?? null;
   }
 
   /** Power fails; the replica starts again from the durable checkpoint and replays to `op`. */
@@ -487,7 +500,7 @@ export class World {
       const at = (rows.length & (2 ** table.slabShift - 1)) * table.rowSize;
       if (slab !== undefined)
         assert(
-          slab.subarray(at).every((byte) => byte === 0),
+          Buffer.compare(slab.subarray(at), zeros.subarray(0, slab.length - at)) === 0,
           "the rest is zero",
         );
     }
