@@ -96,7 +96,7 @@ function factsText(run: LongRun): string {
       ["memory", `at most ${formatBytes(summary.residentBytesMax)}`],
       [
         "data file",
-        `${summary.fileBytesPerTransfer.toFixed(0)} bytes per transfer; ` +
+        `${summary.fileBytesPerTransfer.toFixed(0)} bytes per transfer, up to 256 MiB of them allocated ahead; ` +
           `${formatBytes(run.fileBytesFormatted)} when formatted, ` +
           `${formatBytes(run.fileBytesBefore)} with the accounts`,
       ],

@@ -54,6 +54,7 @@ test("every block in use is of a table, of an index, or of the rest", () => {
     checkpointOp: 479,
     indexes,
     bytesInUse: 20 * blockSize,
+    bytesInFile: 30 * blockSize,
     bytesOther: 20 * blockSize - 8192 - 4096 - 11 * blockSize,
     bytesPerTransfer: (20 * blockSize) / 1500,
   });
@@ -62,11 +63,18 @@ test("every block in use is of a table, of an index, or of the rest", () => {
   expect(text).toMatch(/^accounts +33 +2 +8 KiB$/m);
   expect(text).toMatch(/^transfer ids +1,400 +2 +1 +6 +384 KiB$/m);
   expect(text).toMatch(/^in use +1 MiB, 874 bytes per transfer$/m);
+  expect(text).toMatch(/^in the file +2 MiB, /m);
 });
 
 test("without transfers there are no bytes per transfer", () => {
   const tables = summary().tables.map((table) => ({ ...table, rows: 0, blocks: 0 }));
-  const empty = summary({ tables, indexes: [], blocksAcquired: 0, blocksReleased: 0 });
+  const empty = summary({
+    tables,
+    indexes: [],
+    blocksHigh: 0,
+    blocksAcquired: 0,
+    blocksReleased: 0,
+  });
   const { json, text } = tablesView({ digest: null, summary: empty });
   expect(json).toMatchObject({ bytesInUse: 0, bytesOther: 0, bytesPerTransfer: null });
   expect(text).toMatch(/^in use +0 KiB$/m);

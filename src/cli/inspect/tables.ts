@@ -51,6 +51,8 @@ export function tablesView({ summary }: GridContent): View {
   const bytesOther = bytesInUse - sum(tables) - sum(indexes);
   const transfers = tables.find(({ name }) => name === "transfers")!.rows;
   const bytesPerTransfer = transfers === 0 ? null : bytesInUse / transfers;
+  // Up to the highest block in use: the file may be allocated further, ahead of the load.
+  const bytesInFile = summary.blocksHigh * blockSize;
   const text = [
     formatTable(
       ["table", "rows", "pages", "blocks", "size"],
@@ -77,11 +79,12 @@ export function tablesView({ summary }: GridContent): View {
         formatBytes(bytesInUse) +
           (bytesPerTransfer === null ? "" : `, ${bytesPerTransfer.toFixed(0)} bytes per transfer`),
       ],
+      ["in the file", `${formatBytes(bytesInFile)}, with free blocks among those in use`],
     ]),
   ].join("\n");
   const { checkpointOp } = summary;
   return {
-    json: { checkpointOp, tables, indexes, bytesOther, bytesInUse, bytesPerTransfer },
+    json: { checkpointOp, tables, indexes, bytesOther, bytesInUse, bytesInFile, bytesPerTransfer },
     text,
   };
 }
