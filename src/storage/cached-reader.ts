@@ -48,10 +48,6 @@ export class CachedReader {
     for (let index = 0; index < cachedReadsMax; index += 1) this.idle.push(new Read(this));
   }
 
-  get running(): boolean {
-    return this.source !== null;
-  }
-
   /** `source` has a block to read. `onDone` is called when all were received, not from inside. */
   run(source: CachedSource, onDone: () => void): void {
     assert(this.source === null, "one source at a time");
