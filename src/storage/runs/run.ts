@@ -99,9 +99,9 @@ export class Run {
 
   /**
    * Its blocks are not needed any more. The references stay: a checkpoint that was frozen before may
-   * still be writing them out.
+   * still be writing them out. Returns the memory of the filters, which it does not use any more.
    */
-  release(grid: Grid): void {
+  release(grid: Grid): Uint32Array {
     for (let block = 0; block < this.refs.length; block += 1) {
       grid.freeSet.release(this.refs.address(block));
     }
@@ -111,6 +111,9 @@ export class Run {
     for (let block = 0; block < this.chain.blocks; block += 1) {
       grid.freeSet.release(this.chain.address(block));
     }
+    const { filters } = this;
+    this.filters = new Uint32Array(0);
+    return filters;
   }
 }
 

@@ -9,6 +9,7 @@ import { assert } from "../../core/assert.ts";
 import { mergeCursorWords, mergeInputsMax } from "../../native/sorted-runs/run-kernels.ts";
 import type { Grid } from "../grid.ts";
 import { EntryBuffer } from "./entry-buffer.ts";
+import { FilterMemory } from "./filter-memory.ts";
 import {
   type EntryWords,
   entryWordsLong,
@@ -41,6 +42,7 @@ export class SortedIndex {
   activeFrom = 0;
   /** An empty buffer for the generation after the next cut. */
   private spare: EntryBuffer | null = null;
+  private readonly filterMemory: FilterMemory;
   /** Where the sealed entries that come next stand in `sealed.inputs`. */
   private readonly sealedCursors = new Uint32Array(mergeInputsMax * mergeCursorWords);
 
@@ -58,6 +60,7 @@ export class SortedIndex {
     this.filtered = format.filtered;
     this.blockEntries =
       format.entryWords === entryWordsLong ? options.blockEntriesLong : options.blockEntriesShort;
+    this.filterMemory = new FilterMemory(allocateWords);
     this.active = this.createBuffer();
   }
 
@@ -94,7 +97,7 @@ export class SortedIndex {
       this.filtered,
       first,
       end,
-      this.allocateWords,
+      (count) => this.filterMemory.take(count),
     );
   }
 
@@ -211,7 +214,7 @@ export class SortedIndex {
     const runs = this.level(merge.level);
     for (const input of merge.inputs) {
       assert(runs.shift() === input, "the oldest runs were merged");
-      input.release(grid);
+      this.filterMemory.give(input.release(grid));
     }
     assert(merge.output.entries === merge.entries, "a complete run has all entries");
     merge.output.complete = true;
