@@ -104,7 +104,8 @@ export class CheckpointReader implements BlockSource {
   }
 
   private readRuns(): void {
-    const runs = new RunChains(this.entries.runs, (block) => this.note(block));
+    const inUse = this.freeSet.acquiredCount;
+    const runs = new RunChains(this.entries.runs, inUse, (block) => this.note(block));
     if (!runs.prepared) {
       this.onDone(contradiction);
       return;

@@ -190,7 +190,7 @@ test("whatever stands there, decoding ends, and what passes is consistent", () =
   const words = encode(example());
   const random = new Prng(5);
   let passed = 0;
-  for (let round = 0; round < 20_000; round += 1) {
+  for (let round = 0; round < 8_000; round += 1) {
     const spoiled = words.slice(0, random.chance(0.1) ? random.below(words.length) : words.length);
     for (let changes = random.range(1, 3); changes > 0 && spoiled.length > 6; changes -= 1) {
       const at = 6 + random.below(spoiled.length - 6);
@@ -214,5 +214,5 @@ test("whatever stands there, decoding ends, and what passes is consistent", () =
       }
     }
   }
-  expect(passed).toBeGreaterThan(100);
+  expect(passed).toBeGreaterThan(50);
 });

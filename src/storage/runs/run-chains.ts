@@ -17,15 +17,19 @@ export class RunChains implements BlockSource {
 
   constructor(
     private readonly entries: readonly RunEntry[],
+    /** Blocks in use: no run has more. */
+    blocksMax: number,
     onDamaged: (block: DamagedBlock) => void,
   ) {
-    let prepared = true;
+    const fits = ({ part, blocks }: RunEntry): boolean =>
+      part.blocks + part.filterBlocks + blocks <= blocksMax;
+    this.prepared = entries.every(fits);
+    if (!this.prepared) return;
     for (const [index, { part, length, blocks, head }] of entries.entries()) {
       const { chain } = part.run;
-      if (!chain.prepareRead(length, blocks, head, 0, onDamaged)) prepared = false;
+      if (!chain.prepareRead(length, blocks, head, 0, onDamaged)) this.prepared = false;
       this.ready.push(index);
     }
-    this.prepared = prepared;
   }
 
   next(request: BlockRequest): boolean {

@@ -65,6 +65,7 @@ export function decodeRunMetadata(part: RunPart): boolean {
   run.fences = source.slice(fencesAt, fencesAt + fences);
   pushRefs(run.refs, part.blocks, source, 0);
   pushRefs(run.filterRefs, part.filterBlocks, source, fencesAt + fences);
+  run.chain.words = new Uint32Array(0); // Content is written out only after it is encoded anew.
   for (let block = 0; block < part.blocks; block += 1) {
     const order = run.compareFence(block, run.fences, (block + 1) * entryWords);
     // The last entry of the run is the first of its last block, when that has no other.
