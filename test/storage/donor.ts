@@ -17,6 +17,7 @@ export class Donor implements BlockRepairer {
   readonly wanted = new Map<number, DamagedBlock>();
   wantedMax = 0;
   wants = 0;
+  readonly everWanted = new Set<number>();
   readonly forgotten: number[] = [];
   engine: StorageEngine | null = null;
   private readonly random: Prng;
@@ -39,6 +40,7 @@ export class Donor implements BlockRepairer {
     assert(!this.wanted.has(block.address), "an address is wanted once");
     this.wanted.set(block.address, block);
     this.wants += 1;
+    this.everWanted.add(block.address);
     this.wantedMax = Math.max(this.wantedMax, this.wanted.size);
   }
 

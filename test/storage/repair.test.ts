@@ -94,9 +94,11 @@ describe("a start and the reads after it", () => {
     world.reopen();
     world.checkAll();
     world.file.settle();
-    expect(donor.wants).toBe(addresses.length);
+    expect([...donor.everWanted].sort((a, b) => a - b)).toEqual(addresses.sort((a, b) => a - b));
+    // A merge that reads ahead may meet a block that somebody else is having repaired.
+    expect(donor.wants).toBeLessThan(addresses.length + 5);
     expect(world.damaged).toEqual([]);
-    expect(world.engine.summary().blocksRepaired).toBe(addresses.length);
+    expect(world.engine.summary().blocksRepaired).toBe(donor.wants);
     expect(world.integrity()).toMatchObject({ damaged: [], problems: [] });
     sameBlocks(world, other);
   });
