@@ -101,23 +101,24 @@ test("a restart goes on with cuts and merges where the checkpoint was", () => {
 
 test("power fails at any completion of cuts and merges", () => {
   const little: Load = { ...load(3), interval: 4, rowsMax: 60 };
-  const ops = 16;
+  const ops = 27;
   const twin = new World(little, machine(2));
   expect(twin.tryUntil(ops)).toBe(true);
   let crashes = 0;
   let last: World | null = null;
-  for (let failAt = 100; ; failAt += 7) {
+  for (let failAt = 150; ; failAt += 8) {
     const world = new World(little, machine(failAt));
     world.file.ticksUntilFailure = failAt;
     if (world.tryUntil(ops)) break;
     crashes += 1;
     world.crash();
+    note(world);
     expect(world.integrity().problems).toEqual([]);
     expect(world.tryUntil(ops)).toBe(true);
     for (const [op, root] of world.roots) expect(root).toEqual(twin.roots.get(op));
     last = world;
   }
-  expect(crashes).toBeGreaterThan(10);
+  expect(crashes).toBeGreaterThan(30);
   expect(runsOf(last!)).toEqual(runsOf(twin));
 });
 
