@@ -1,6 +1,8 @@
 /** Sorted runs through restarts: with constants so small that every op cuts, writes or merges. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { BlockRequest } from "../../src/storage/block-reader.ts";
+import { RefCursor, Visit } from "../../src/storage/ref-cursor.ts";
 import { type Load, type Machine, World } from "./world.ts";
 
 function load(seed: number): Load {
@@ -136,4 +138,32 @@ test("indexes of other constants are not opened", () => {
     );
   }
   expect(world.openError({})).toBe(null);
+});
+
+test("a checkpoint waits for the blocks of runs that it refers to", () => {
+  const world = new World(load(3), { ...machine(5), ticksMax: 0 });
+  const { file, engine } = world;
+  const { grid, state } = engine;
+  /** Of the checkpoint that was just frozen: a block of a run whose write is in flight. */
+  const unwritten = (): number | null => {
+    const cursor = new RefCursor(state, Visit.runs);
+    const request = new BlockRequest();
+    while (cursor.next(request)) if (grid.isUnwritten(request.ref[0]!)) return request.ref[0]!;
+    return null;
+  };
+  let address: number | null = null;
+  while (address === null) {
+    world.step();
+    if (state.op === world.op) address = unwritten();
+  }
+  const held = file.hold(grid.fileOffset(address));
+  let synced = false;
+  engine.checkpointWrite(() => {
+    synced = true;
+  });
+  while (file.tick());
+  expect(synced).toBe(false);
+  expect(held.release()).toBe(true);
+  while (file.tick());
+  expect(synced).toBe(true);
 });
