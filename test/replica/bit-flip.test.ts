@@ -150,6 +150,7 @@ function inspectGrid(disk: MemoryFileIo): string[] {
       gridAt: layout.gridAt,
       gridBlocksMax: Math.floor((disk.sizeBytes - layout.gridAt) / layout.blockSize),
       cluster: layout.options.cluster,
+      runs: { barOps: layout.options.barOps },
     },
     current!.storageRoot,
   );
