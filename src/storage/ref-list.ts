@@ -2,10 +2,13 @@
  * References (address, checksum) by index, in chunks that each are the payload of one index block:
  * what is in memory is what is written. For append tables the index is the block number and the
  * list only grows; for paged tables it is the page number, the first word is the page's unit, and
- * entries change at a freeze.
+ * entries change at a freeze. The last chunk grows with its entries: most runs have few blocks.
  */
 import { assert } from "../core/assert.ts";
 import { indexRefs, payloadWords, refWords } from "./format.ts";
+
+const chunkWordsMin = 16 * refWords;
+const noChunk = new Uint32Array(0);
 
 export class RefList {
   readonly chunks: Uint32Array[] = [];
@@ -13,15 +16,30 @@ export class RefList {
 
   push(address: number, checksumWords: Uint32Array, checksumAt: number): void {
     const index = this.length;
-    if (index === this.chunks.length * indexRefs) this.chunks.push(new Uint32Array(payloadWords));
-    this.length = index + 1;
+    this.extend(index + 1);
     this.set(index, address, checksumWords, checksumAt);
   }
 
   /** Adds zeroed entries up to `length`. */
   extend(length: number): void {
-    while (this.chunks.length * indexRefs < length) this.chunks.push(new Uint32Array(payloadWords));
-    if (length > this.length) this.length = length;
+    if (length <= this.length) return;
+    this.length = length;
+    for (let first = this.firstOfLast(); first < length; first += indexRefs) {
+      const chunk = first / indexRefs;
+      const words = Math.min(length - first, indexRefs) * refWords;
+      const before = this.chunks[chunk] ?? noChunk;
+      if (words <= before.length) continue;
+      const larger = new Uint32Array(
+        Math.min(payloadWords, Math.max(words, 2 * before.length, chunkWordsMin)),
+      );
+      larger.set(before);
+      this.chunks[chunk] = larger;
+    }
+  }
+
+  /** The first entry of the last chunk. */
+  private firstOfLast(): number {
+    return Math.max(0, this.chunks.length - 1) * indexRefs;
   }
 
   set(index: number, address: number, checksumWords: Uint32Array, checksumAt: number): void {
