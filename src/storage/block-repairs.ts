@@ -217,8 +217,9 @@ export class BlockRepairs implements GridClient {
     this.grid.rewrite(this.staging, repair.stagingAt, address, this, repair.index);
   }
 
-  /** Writes may start again. */
+  /** Writes may start again, and who stands in line may be served. */
   writeAllowed(): void {
+    if (this.lineFirst !== null) this.serveLine();
     if (this.used === 0) return;
     for (let index = 0; index < repairsMax; index += 1) {
       const repair = this.repairs[index]!;
@@ -231,19 +232,31 @@ export class BlockRepairs implements GridClient {
     this.end(this.repairs[index]!);
   }
 
-  /** The address is being given to another block. */
+  /**
+   * The address is being given to another block. Calls nobody back, since the block is in the middle of
+   * being made: who stands in line is served when writes may start again.
+   */
   abandon(address: number): void {
     if (this.used === 0) return;
     const repair = this.find(address);
     if (repair === null || repair.state === State.writing) return;
     assert(repair.first === null, "what somebody waits for is in use");
     if (repair.state === State.wanted) this.repairer.forget(address);
-    this.end(repair);
+    this.free(repair);
+  }
+
+  private free(repair: Repair): void {
+    repair.state = State.free;
+    this.used -= 1;
   }
 
   private end(repair: Repair): void {
-    repair.state = State.free;
-    this.used -= 1;
+    this.free(repair);
+    this.serveLine();
+    this.checkIdle();
+  }
+
+  private serveLine(): void {
     while (this.lineFirst !== null) {
       const waiter = this.lineFirst;
       const next = waiter.next;
@@ -257,6 +270,5 @@ export class BlockRepairs implements GridClient {
       if (waiter.next === null) this.lineLast = waiter;
       break;
     }
-    this.checkIdle();
   }
 }
