@@ -1,6 +1,7 @@
 /** The change feed (protocol/semantics.md §7.6). */
 import { expect, test } from "vitest";
-import { makeAccount, makeSettling, makeTransfer } from "../reference/make.ts";
+import { Prng } from "../../src/core/prng.ts";
+import { makeAccount, makeQueryFilter, makeSettling, makeTransfer } from "../reference/make.ts";
 import type { ChangeEvent, Transfer } from "../reference/records.ts";
 import { Harness } from "./harness.ts";
 import { MachineClient } from "./machine-client.ts";
@@ -118,6 +119,33 @@ test("pages through transfers and expiries in order of time, across chunks", () 
   expect(client.getChangeEvents({ timestamp_min: from, timestamp_max: to, limit: 2730 })).toEqual(
     events.slice(300, 801),
   );
+});
+
+test("any range of time is found among more events than lie between two marks, also after a restart", () => {
+  const { client, harness } = ledger();
+  const pending = Array.from({ length: 1300 }, (_, index) =>
+    makeTransfer(BigInt(100 + index), 1n, 2n, 1n, { flags: 2, timeout: 1 }),
+  );
+  client.createTransfers(pending);
+  harness.sleep(2n * second);
+  const events = client.getChangeEvents(all);
+  expect(events.length).toBe(2600);
+  const random = new Prng(53);
+  for (const restarted of [false, true]) {
+    if (restarted) harness.restart();
+    for (let round = 0; round < 40; round += 1) {
+      const first = random.below(events.length);
+      const last = Math.min(events.length - 1, first + random.below(30));
+      const timestamp_min = events[first]!.timestamp;
+      const timestamp_max = events[last]!.timestamp;
+      const expected = events.slice(first, last + 1);
+      expect(client.getChangeEvents({ ...all, timestamp_min, timestamp_max })).toEqual(expected);
+      const transfers = client.queryTransfers(makeQueryFilter({ timestamp_min, timestamp_max }));
+      expect(transfers.map(({ timestamp }) => timestamp)).toEqual(
+        expected.filter(({ type }) => type === 1).map(({ timestamp }) => timestamp),
+      );
+    }
+  }
 });
 
 test("an expiry may come between imported transfers that were created later", () => {

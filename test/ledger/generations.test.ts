@@ -1,8 +1,13 @@
 /**
  * Ids are looked up in the generation that grows, in the one that is being written, and in runs:
- * each scenario with its first part in every one of them, before and after a restart.
+ * each scenario with its first part in every one of them, before and after a restart. And what else a
+ * start has to find again: the newest times, the transfers that will expire.
  */
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { makeAccount, makeTransfer } from "../reference/make.ts";
+import { type Transfer, TransferStatus } from "../reference/records.ts";
+import { Harness } from "./harness.ts";
+import { MachineClient } from "./machine-client.ts";
 import { check } from "./script.ts";
 
 const past = `
@@ -69,6 +74,28 @@ describe.each([
       `,
       ));
 
+    test("of pending transfers among others expire, if nothing becomes of them", () =>
+      check(`
+        account  A1  => created
+        account  A2  => created
+
+        pending  T1 A1 A2 1 timeout=5  => created
+        transfer T2 A1 A2 1            => created
+        pending  T3 A1 A2 2 timeout=5  => created
+        pending  T4 A1 A2 4            => created
+        pending  T5 A1 A2 8 timeout=5  => created
+        pending  T6 A1 A2 3 timeout=5  => created
+        post     T7 T3                 => created
+        ${cuts}
+        ${restart}
+        void     T8 T5                 => created
+        balance  A1 debits_pending=8
+        sleep    6s
+        balance  A1 debits_pending=4
+        post     T9 T6                 => pending_transfer_expired
+        post     T10 T4                => created
+      `));
+
     test("of what a broken chain undid are free again, but for the one that broke it", () =>
       check(`
         ${before}
@@ -89,3 +116,68 @@ describe.each([
       `));
   });
 });
+
+describe.each([
+  ["", ""],
+  ["after a restart", "restart"],
+])("%s", (_restarted, restart) => {
+  test("runs may have burnt ids alone", () =>
+    check(`
+      account  A1  => created
+      account  A2  => created
+
+      transfer T1 A1 A9 1  => credit_account_not_found
+      cut
+      cut
+      ${restart}
+      transfer T1 A1 A2 1  => id_already_failed
+      transfer T2 A1 A2 1  => created
+    `));
+
+  test("imported events have a time of their own, and none before the newest of their kind", () =>
+    check(`
+      account  A1 imported timestamp=5  => created
+      account  A2 imported timestamp=6  => created
+
+      transfer T1 A1 A2 1 imported timestamp=10  => created
+      transfer T2 A1 A2 1 imported timestamp=20  => created
+      cut
+      cut
+      ${restart}
+      transfer T3 A1 A2 1 imported timestamp=20  => imported_event_timestamp_must_not_regress
+      transfer T3 A1 A2 1 imported timestamp=15  => imported_event_timestamp_must_not_regress
+
+      account  A3 imported timestamp=6   => imported_event_timestamp_must_not_regress
+      account  A3 imported timestamp=10  => imported_event_timestamp_must_not_regress
+      account  A3 imported timestamp=11  => created
+      account  A4 imported timestamp=20  => imported_event_timestamp_must_not_regress
+      account  A4 imported timestamp=21  => created
+
+      transfer T3 A1 A2 1 imported timestamp=21  => imported_event_timestamp_must_not_regress
+      transfer T3 A1 A2 1 imported timestamp=22  => created
+    `));
+});
+
+test.each([0, 1, 2])(
+  "a start takes up thousands of transfers and burnt ids, after %d cuts",
+  (cuts) => {
+    const client = new MachineClient(new Harness(61));
+    const { harness } = client;
+    client.createAccounts([makeAccount(1n), makeAccount(2n)]);
+    const count = 2500;
+    const transfers = Array.from({ length: count }, (_, index) =>
+      makeTransfer(BigInt(100 + index), 1n, 2n, 1n, { flags: 2, timeout: 5 }),
+    );
+    const burnt = transfers.map(({ id }) => makeTransfer(id + 10_000n, 1n, 9n, 1n));
+    client.createTransfers(transfers);
+    client.createTransfers(burnt);
+    for (let cut = 0; cut < cuts; cut += 1) harness.store.indexes.cutNow();
+    harness.restart();
+    const statuses = (batch: readonly Transfer[]): Set<number> =>
+      new Set(client.createTransfers(batch).map(({ status }) => status));
+    expect([...statuses(transfers)]).toEqual([TransferStatus.exists]);
+    expect([...statuses(burnt)]).toEqual([TransferStatus.id_already_failed]);
+    harness.sleep(6_000_000_000n);
+    expect(client.lookupAccounts([1n])[0]!.debits_pending).toBe(0n);
+  },
+);
