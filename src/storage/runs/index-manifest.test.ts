@@ -21,6 +21,10 @@ function cut(n: number): CutPosition {
   return { transfers: 100 * n, failedIds: 10 * n };
 }
 
+function burnt(n: number): CutPosition {
+  return { transfers: 0, failedIds: n };
+}
+
 /** A run of rising entries with a chain of one block, as if a checkpoint had been frozen. */
 function addRun(
   state: IndexesState,
@@ -162,6 +166,26 @@ test.each<[string, (state: IndexesState) => void]>([
   [
     "cursors that tell of other entries",
     ({ indexes }) => cursors(indexes[0]!, [10, 0, 1, 0, 5, 5, 0, 0]),
+  ],
+  [
+    "an output that stops in the middle of a block",
+    (state) => {
+      const [ids] = state.indexes;
+      ids!.runs = ids!.runs.filter((part) => ids!.unfinishedRun(1) !== part);
+      addRun(state, ids!, 1, [4, 8], 145, false);
+      cursors(ids!, [10, 0, 0, 0, 5, 0, 0, 0]);
+    },
+  ],
+  [
+    "more runs than a lookup goes through",
+    (state) => {
+      const code = state.indexes[IndexId.code]!;
+      code.runs = [];
+      for (let run = 0; run < 65; run += 1) {
+        const part = addRun(state, code, 0, [0, 1], 7, true);
+        Object.assign(part.run, { first: burnt(run), end: burnt(run + 1) });
+      }
+    },
   ],
 ])("%s is refused", (_, spoil) => {
   const state = example();

@@ -9,6 +9,7 @@
  * with; whether it is the state that was written, the manifest's checksum says.
  */
 import { u64ReadNumber, u64WriteNumber } from "../../core/u128.ts";
+import { probeRunsMax } from "../../native/sorted-runs/run-kernels.ts";
 import { Chain } from "../chain.ts";
 import { refWords } from "../format.ts";
 import {
@@ -229,6 +230,8 @@ function runsFollow(state: IndexesState, index: IndexPart): boolean {
     if (next.level > run.level) continue;
     if (!complete || !notBefore(next.first, run.end)) return false;
   }
+  // As many as a lookup goes through.
+  if (index.runs.filter((part) => part.complete).length > probeRunsMax) return false;
   let youngestEnd: CutPosition = { transfers: 0, failedIds: 0 };
   for (let level = levelsMax - 1; level >= 0; level -= 1) {
     for (const { run } of index.completeRuns(level)) {
@@ -257,6 +260,7 @@ function mergesFit(index: IndexPart, rows: CutPosition): boolean {
     if (!equal(output.run.first, inputs[0]!.run.first)) return false;
     if (!equal(output.run.end, inputs[levelRuns - 1]!.run.end)) return false;
     let merged = 0;
+    let total = 0;
     for (let input = 0; input < levelRuns; input += 1) {
       const { entries, blocks } = inputs[input]!;
       const block = merge.cursors[2 * input]!;
@@ -266,8 +270,11 @@ function mergesFit(index: IndexPart, rows: CutPosition): boolean {
       const atEnd = block === blocks && entry === 0;
       if (!atEnd && (entry >= index.blockEntries || reached >= entries)) return false;
       merged += atEnd ? entries : reached;
+      total += entries;
     }
     if (merged !== output.entries) return false;
+    // Only the last block of all is short.
+    if (merged < total && merged % index.blockEntries !== 0) return false;
   }
   return outputs === index.runs.filter((part) => !part.complete).length;
 }
