@@ -38,6 +38,7 @@ import { PagedTable, slabSizeLog2Default } from "./paged-table.ts";
 import { RowFetcher } from "./row-fetcher.ts";
 import { BlockFetcher } from "./runs/block-fetcher.ts";
 import { FilterLoader } from "./runs/filter-loader.ts";
+import { filterMemoryWords } from "./runs/filter-memory.ts";
 import { IndexGroup } from "./runs/index-group.ts";
 import { restoreIndexes } from "./runs/index-snapshot.ts";
 import { IndexesState } from "./runs/index-state.ts";
@@ -134,7 +135,9 @@ export class StorageEngine {
     this.indexes = new TransferIndexes(this.group, blocks);
     this.state = new CheckpointState(
       (id) => tables.find((table) => table.id === id)!.refs,
-      new IndexesState(this.group.options, options.allocateWords),
+      new IndexesState(this.group.options, (count) =>
+        options.allocateWords(filterMemoryWords(count)),
+      ),
     );
     this.writer = new CheckpointWriter(
       this.grid,

@@ -1,8 +1,10 @@
 /** Sorted runs through restarts: with constants so small that every op cuts, writes or merges. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { filterWords } from "../../src/native/sorted-runs/run-kernels.ts";
 import { BlockRequest } from "../../src/storage/block-reader.ts";
 import { RefCursor, Visit } from "../../src/storage/ref-cursor.ts";
+import { filterMemoryWords } from "../../src/storage/runs/filter-memory.ts";
 import { type Load, type Machine, World } from "./world.ts";
 
 function load(seed: number): Load {
@@ -122,6 +124,35 @@ test("power fails at any completion of cuts and merges", () => {
   }
   expect(crashes).toBeGreaterThan(30);
   expect(runsOf(last!)).toEqual(runsOf(twin));
+});
+
+test("a start takes memory for filters once, in the sizes that runs use again", () => {
+  let taken: number[] = [];
+  const world = new World(load(3), machine(3), {
+    allocateWords: (count) => {
+      // No other memory has such a size.
+      if (count % filterWords === 0) taken.push(count);
+      return new Uint32Array(count);
+    },
+  });
+  const { ids } = world.engine.indexes;
+  const inMerge = (): boolean =>
+    (ids.sealedRun?.blocks ?? 0) === 0 && ids.merges.some(({ output }) => output.blocks > 1);
+  do world.step();
+  while (world.frozen?.op !== world.op || !inMerge());
+  world.finishCheckpoint();
+  world.file.settle();
+  taken = [];
+  world.reopen();
+  const { levels, merges, sealedRun } = world.engine.indexes.ids;
+  const blocks = [
+    ...levels.flat().map((run) => run.blocks),
+    ...merges.map((merge) => merge.blocks),
+  ];
+  expect(blocks.length).toBeGreaterThan(3);
+  expect(sealedRun?.blocks ?? 0).toBe(0);
+  const sizes = blocks.map((count) => filterMemoryWords(count * filterWords));
+  expect(taken.sort()).toEqual(sizes.sort());
 });
 
 test("indexes of other constants are not opened", () => {

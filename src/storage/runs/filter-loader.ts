@@ -25,8 +25,12 @@ export class FilterLoader implements BlockSource {
     private readonly seed: number,
     private readonly onDamaged: (block: DamagedBlock) => void,
   ) {
-    for (const index of state.indexes) if (index.filtered) this.parts.push(...index.runs);
-    for (const { run, blocks } of this.parts) run.reserve(blocks);
+    for (const index of state.indexes) {
+      if (!index.filtered) continue;
+      // All that a merge will need, since memory is not given back.
+      for (const part of index.runs) part.run.reserve(index.blocksInAll(part));
+      this.parts.push(...index.runs);
+    }
     this.beginPart(0);
   }
 

@@ -16,10 +16,8 @@ export class FilterMemory {
 
   /** At least `words` words; what they hold is arbitrary. */
   take(words: number): Uint32Array {
-    const filters = Math.ceil(words / filterWords);
-    const step = sizeStep(filters);
-    const size = Math.ceil(filters / step) * step;
-    return this.spare.get(size)?.pop() ?? this.allocateWords(size * filterWords);
+    const rounded = filterMemoryWords(words);
+    return this.spare.get(rounded / filterWords)?.pop() ?? this.allocateWords(rounded);
   }
 
   /** Words that nobody uses any more. */
@@ -32,6 +30,13 @@ export class FilterMemory {
     if (list === undefined) this.spare.set(size, [words]);
     else list.push(words);
   }
+}
+
+/** The size, in words, that memory for so many words of filters has wherever it is allocated. */
+export function filterMemoryWords(words: number): number {
+  const filters = Math.ceil(words / filterWords);
+  const step = sizeStep(filters);
+  return Math.ceil(filters / step) * step * filterWords;
 }
 
 function sizeStep(filters: number): number {

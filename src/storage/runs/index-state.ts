@@ -99,6 +99,15 @@ export class IndexPart {
     return this.runs.find((part) => part.run.level === level && !part.complete) ?? null;
   }
 
+  /** Blocks that a run will have; of one that a cut made, those that it has. */
+  blocksInAll(part: RunPart): number {
+    const merge = this.merges.find(({ level }) => level + 1 === part.run.level);
+    if (part.complete || merge === undefined) return part.blocks;
+    const inputs = this.completeRuns(merge.level).slice(0, levelRuns);
+    const entries = inputs.reduce((sum, input) => sum + input.entries, 0);
+    return Math.ceil(entries / this.blockEntries);
+  }
+
   /** A run with `blocks` blocks can have so many of filters: those that are full, and the last one. */
   canHaveFilters(blocks: number, filterBlocks: number, complete: boolean): boolean {
     if (!this.filtered) return filterBlocks === 0;
