@@ -9,10 +9,12 @@ export interface Observer {
   onPrepareWritten(op: number, prepare: Uint8Array, words: Uint32Array): void;
   onExecuted(op: number, prepare: Uint8Array): void;
   onCheckpoint(op: number): void;
+  /** A checkpoint was frozen: the engine's state is that of it alone. */
+  onFrozen(op: number): void;
 }
 
 export function observe(place: Place, parts: ReplicaParts, observer: Observer): void {
-  const { journal, replica, superblock } = parts;
+  const { journal, replica, storage, superblock } = parts;
   const { generation } = place;
   const lives = (): boolean => place.generation === generation;
 
@@ -38,6 +40,13 @@ export function observe(place: Place, parts: ReplicaParts, observer: Observer): 
     });
     if (done) executed();
     return done;
+  };
+
+  const freeze = storage.freeze.bind(storage);
+  storage.freeze = (op, trailers) => {
+    freeze(op, trailers);
+    // A full grid stops the replica instead.
+    if (!storage.grid.halted) observer.onFrozen(op);
   };
 
   const updateCheckpoint = superblock.updateCheckpoint.bind(superblock);

@@ -5,6 +5,7 @@
 import { expect, test } from "vitest";
 import { canaries } from "./canaries/all.ts";
 import { createLoad } from "./clients/load.ts";
+import { runCounts } from "./observe-runs.ts";
 import { createPlainLoad } from "./plain-load.ts";
 import { Simulation, type SimulationOptions, type SimulationResult } from "./simulation.ts";
 
@@ -38,6 +39,11 @@ test("a cluster without faults hangs on nobody's luck", () => {
   expect(replicas["checkpoints"]).toBeGreaterThan(1);
 });
 
+test("runs are written and merged, and ids and queries find what is in them", () => {
+  const { replicas } = simulate(1n);
+  for (const name of runCounts) expect(replicas[name], name).toBeGreaterThan(0);
+});
+
 /** Seeds that a mistake of a cluster of one is given to show itself. What each seed does may change. */
 const seedsToFind = 60n;
 
@@ -62,6 +68,14 @@ test.each([
   "lose-repeated-reply",
   "wall-clock-expiry",
   "short-rollback",
+  "merge-youngest-first",
+  "late-page",
+  "filter-misses-id",
+  "probe-block-before",
+  "lose-run",
+  "take-burnt",
+  "keep-merged",
+  "rebuild-late",
 ])("%s is found", { timeout: 120_000 }, (name) => {
   expect(found(name)).toBe(true);
 });

@@ -25,6 +25,7 @@ import { Atlas } from "./atlas.ts";
 import type { Canary } from "./canaries/canary.ts";
 import { AcknowledgedOps } from "./checkers/acknowledged.ts";
 import { PromisedViews } from "./checkers/promised-views.ts";
+import { compareUsedBlocks } from "./checkers/used-blocks.ts";
 import { ViewLogs } from "./checkers/view-logs.ts";
 import { ClientStreams } from "./client-stream.ts";
 import { ReplicaClock } from "./clock.ts";
@@ -36,12 +37,13 @@ import type { CreateLoad, Load, LoadOptions, ReplicaView, World } from "./interf
 import { PlaceMemory, SharedMemory } from "./memory.ts";
 import { Network, type Packet, type Receiver } from "./network.ts";
 import { observe } from "./observe.ts";
+import { observeRuns } from "./observe-runs.ts";
 import { Place, type PlaceOwner, PlaceState } from "./place.ts";
 import { SectorPool } from "./sector-pool.ts";
 import { Sockets } from "./sockets.ts";
 import { holdLog, StateQuery } from "./state-query.ts";
 import { Stream, stream } from "./streams.ts";
-import { drawSwarm, type Swarm, type SwarmOverrides } from "./swarm.ts";
+import { crowdFilters, drawSwarm, type Swarm, type SwarmOverrides } from "./swarm.ts";
 import { addCounts, type Counts, Kind, type LogEvent, Trace } from "./trace.ts";
 
 /** What a seed did wrong. */
@@ -72,7 +74,7 @@ export interface SimulationResult {
 }
 
 /** Room for the grid of a simulated disk. Bytes. */
-const gridRoom = 96 * 1024 * 1024;
+const gridRoom = 256 * 1024 * 1024;
 
 /** Progress must be seen in this time once the core is healed. Microseconds. */
 const progressUsMax = 120_000_000;
@@ -222,7 +224,10 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
     const clock = new ReplicaClock(this.queue);
     clock.driftPpm = drawn.driftPpm;
     clock.skewUs = drawn.skewUs;
-    const runs = { ...drawn.runs, ...this.swarm.runs };
+    const { crowdedFilters, ...constants } = this.swarm.runs;
+    const own = drawn.runs.kernels;
+    const kernels = crowdedFilters ? crowdFilters(own) : own;
+    const runs = { ...drawn.runs, ...constants, kernels };
     const options = { ...drawn, runs, format, fileSize };
     const standby = index >= this.replicaCount;
     const placeMemory = new PlaceMemory(memory, this.layout.repliesSize);
@@ -482,7 +487,12 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       },
       onExecuted: (op, prepare) => this.onExecuted(place, op, prepare),
       onCheckpoint: (op) => this.onCheckpoint(place, op),
+      onFrozen: (op) => {
+        const wrong = compareUsedBlocks(parts.storage);
+        if (wrong !== null) this.fail(`${place.name} has, at checkpoint ${op}, ${wrong}`);
+      },
     });
+    observeRuns(parts, this.counts);
     this.canary?.install(parts, { place, simulation: this });
     const { view, logView } = parts.superblock;
     this.promisedViews.started(place.index, view, logView);

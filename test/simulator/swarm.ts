@@ -8,6 +8,7 @@ import { blockSize, pageSize, replicasMax } from "../../src/core/limits.ts";
 import type { Prng } from "../../src/core/prng.ts";
 import type { ChecksumImplementation } from "../../src/native/checksum.ts";
 import { portableRunKernels, runKernels } from "../../src/native/sorted-runs/kernels.ts";
+import { filterWords, type RunKernels } from "../../src/native/sorted-runs/run-kernels.ts";
 import type { MemoryOptions } from "../../src/server/compose.ts";
 import type { RunConstants, RunOptions } from "../../src/storage/runs/options.ts";
 import { type FormatPreset, formatVersion } from "../../src/wal/data-file.ts";
@@ -71,7 +72,7 @@ export interface Swarm {
   readonly standbys: number;
   readonly preset: FormatPreset;
   /** Part of the format, as the preset is. */
-  readonly runs: Omit<RunConstants, "barOps">;
+  readonly runs: Omit<RunConstants, "barOps"> & { readonly crowdedFilters: boolean };
   readonly load: LoadOptions;
   /** Ops that the log must reach before the seed is content: twice around the journal. */
   readonly opsMin: number;
@@ -157,12 +158,37 @@ function drawStandbys(seed: bigint, replicaCount: number): number {
   return replicaCount === 1 || random.chance(0.75) ? 0 : random.range(1, 2);
 }
 
-/** Small, so that entries are cut and merged through several levels within a seed. */
-function drawRuns(random: Prng): Omit<RunConstants, "barOps"> {
+/**
+ * Small, so that entries are cut and merged through several levels within a seed. What a seed writes
+ * grows with its requests, and so do the blocks: their number is bounded by the grid.
+ */
+function drawRuns(random: Prng, eventsMax: number): Swarm["runs"] {
+  const few = Math.max(2, Math.ceil(eventsMax / 2));
+  const many = 16 + 4 * eventsMax;
   return {
-    cutRows: logarithmicRange(random, 8, 300),
-    blockEntriesShort: logarithmicRange(random, 8, 300),
-    blockEntriesLong: logarithmicRange(random, 8, 300),
+    cutRows: logarithmicRange(random, 4, many),
+    blockEntriesShort: logarithmicRange(random, few, many),
+    blockEntriesLong: logarithmicRange(random, few, many),
+    crowdedFilters: random.chance(0.5),
+  };
+}
+
+/**
+ * The same kernels with filters that let half of all ids pass: as they are, so small blocks have
+ * filters that are never mistaken.
+ */
+export function crowdFilters(kernels: RunKernels): RunKernels {
+  const { sortEntries, mergeEntries, probeFilter, probeRuns, searchEntries } = kernels;
+  return {
+    sortEntries,
+    mergeEntries,
+    probeFilter,
+    probeRuns,
+    searchEntries,
+    buildFilter(filters, filterAt, ...rest) {
+      kernels.buildFilter(filters, filterAt, ...rest);
+      filters.fill(0xffff_ffff, filterAt, filterAt + filterWords / 2);
+    },
   };
 }
 
@@ -189,7 +215,7 @@ export function drawSwarm(seed: bigint, overrides: SwarmOverrides): Swarm {
     standbys,
     streams: overrides.streams ?? streamsDrawn,
     preset: { ...journal, clientsMax, blockSize, pageSize, formatVersion },
-    runs: drawRuns(stream(seed, Stream.swarm, runsStream)),
+    runs: drawRuns(stream(seed, Stream.swarm, runsStream), load.eventsMax),
     load,
     opsMin,
     safetyUs: random.range(60, 600) * second,
@@ -228,7 +254,7 @@ function drawReplica(random: Prng, eventsMax: number): ReplicaOptions {
     },
     runs: {
       kernels: random.chance(0.5) ? portableRunKernels : runKernels(),
-      writeBlocks: random.range(8, 24),
+      writeBlocks: logarithmicRange(random, 8, 96),
     },
     grouping: random.chance(0.6),
     checksum: random.chance(0.02) ? "portable" : "native",

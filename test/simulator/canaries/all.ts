@@ -8,6 +8,7 @@ import {
   skipKeptReplies,
 } from "./durability.ts";
 import { shortRollback, wallClockExpiry } from "./ledger.ts";
+import { runCanaries } from "./runs.ts";
 import { evictYoungest, forgetSessions, loseRepeatedReply } from "./sessions.ts";
 import { anyAddress, reuseBlocksEarly } from "./storage.ts";
 import { forgetView, volatileView } from "./views.ts";
@@ -27,4 +28,5 @@ export const canaries: readonly Canary[] = [
   volatileView,
   forgetView,
   ...consensusCanaries,
+  ...runCanaries,
 ];

@@ -17,6 +17,8 @@ export class Knowledge {
   readonly byLedger = new Map<number, Account[]>();
   readonly transfers: Transfer[] = [];
   readonly live: Transfer[] = [];
+  /** Ids of transfers that failed for good. */
+  readonly burnt: bigint[] = [];
   accountTimestampMax = 0n;
   transferTimestampMax = 0n;
   private readonly liveAt = new Map<bigint, number>();
@@ -26,8 +28,9 @@ export class Knowledge {
 
   /** Catches up with the ledger. */
   learn(): void {
-    const { accounts, changes } = this.ledger;
+    const { accounts, burntIds, changes } = this.ledger;
     if (accounts.size > this.accounts.length) this.learnAccounts();
+    if (burntIds.size > this.burnt.length) this.learnBurnt();
     for (; this.changes < changes.length; this.changes += 1) {
       const { type, transfer } = changes[this.changes]!;
       if (type === ChangeEventType.expired) {
@@ -56,6 +59,15 @@ export class Knowledge {
       const peers = this.byLedger.get(account.ledger);
       if (peers === undefined) this.byLedger.set(account.ledger, [account]);
       else peers.push(account);
+    }
+  }
+
+  private learnBurnt(): void {
+    let index = 0;
+    const known = this.burnt.length;
+    for (const id of this.ledger.burntIds) {
+      index += 1;
+      if (index > known) this.burnt.push(id);
     }
   }
 

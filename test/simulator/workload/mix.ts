@@ -54,6 +54,8 @@ export interface Mix {
   /** Share of events that are made to fail, and of those that repeat one that exists. */
   readonly badShare: number;
   readonly repeatShare: number;
+  /** Share of transfers with an id that failed before. */
+  readonly burntShare: number;
   /** Share of sub-batches with chains, of imported ones, and of requests with more sub-batches. */
   readonly chainShare: number;
   readonly importShare: number;
@@ -141,5 +143,6 @@ export function drawMix(random: Prng): Mix {
     extremeShare: random.chance(0.25) ? 0.004 : 0,
     amountMax: 10 ** random.range(1, 6),
     wideShare: share(random, 0.02),
+    burntShare: share(random, 0.04),
   };
 }

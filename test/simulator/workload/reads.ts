@@ -28,10 +28,13 @@ export class ReadMaker {
   ids(transfers: boolean, count: number): Uint8Array {
     const { random, mix } = this;
     const objects = transfers ? this.knowledge.transfers : this.knowledge.accounts;
+    const { burnt } = this.knowledge;
     const ids: bigint[] = [];
     for (let index = 0; index < count; index += 1) {
       const unknown = objects.length === 0 || random.chance(mix.badShare);
-      ids.push(unknown ? u128(random) : objects[random.below(objects.length)]!.id);
+      if (!unknown) ids.push(objects[random.below(objects.length)]!.id);
+      else if (burnt.length === 0 || random.chance(0.5)) ids.push(u128(random));
+      else ids.push(burnt[random.below(burnt.length)]!);
     }
     return encodeArray(idCodec, ids);
   }

@@ -56,6 +56,10 @@ export class TransferMaker {
       transfer.timestamp = this.importAt;
     }
     if (random.chance(mix.badShare)) this.spoil(transfer);
+    const { burnt } = this.knowledge;
+    if (burnt.length > 0 && random.chance(mix.burntShare)) {
+      transfer.id = burnt[random.below(burnt.length)]!;
+    }
     return transfer;
   }
 
