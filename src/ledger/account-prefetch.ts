@@ -1,6 +1,7 @@
 /**
  * What create_accounts looks up ahead: whether a transfer has the timestamp that an imported account
- * brings. Transfers lie on disk; newer timestamps than theirs need no look.
+ * brings. Transfers lie on disk. Newer timestamps than theirs need no look, nor do those that no account
+ * can have any more: not to read for a request that was sent again.
  */
 import { assert } from "../core/assert.ts";
 import { u64CompareAt } from "../core/u128.ts";
@@ -39,7 +40,8 @@ export class AccountPrefetch {
       const flags = words[eventAt + codeFlagsWord]! >>> 16;
       const sought =
         (flags & AccountFlag.imported) !== 0 &&
-        u64CompareAt(words, eventAt + timestampWord, state.lastTransferTime, 0) <= 0;
+        u64CompareAt(words, eventAt + timestampWord, state.lastTransferTime, 0) <= 0 &&
+        u64CompareAt(words, eventAt + timestampWord, state.lastAccountTime, 0) > 0;
       this.searches[event] = sought ? search.add(words, eventAt + timestampWord) : noSearch;
     }
   }

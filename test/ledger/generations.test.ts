@@ -5,7 +5,12 @@
  */
 import { describe, expect, test } from "vitest";
 import { makeAccount, makeTransfer } from "../reference/make.ts";
-import { type Transfer, TransferStatus } from "../reference/records.ts";
+import {
+  type Account,
+  AccountStatus,
+  type Transfer,
+  TransferStatus,
+} from "../reference/records.ts";
 import { Harness } from "./harness.ts";
 import { MachineClient } from "./machine-client.ts";
 import { check } from "./script.ts";
@@ -156,6 +161,29 @@ describe.each([
       transfer T3 A1 A2 1 imported timestamp=21  => imported_event_timestamp_must_not_regress
       transfer T3 A1 A2 1 imported timestamp=22  => created
     `));
+});
+
+test("imported accounts that are sent again have nothing read for their times", () => {
+  const client = new MachineClient(new Harness(62));
+  const { store } = client.harness;
+  const imports = (ids: readonly bigint[], first: bigint): Account[] =>
+    ids.map((id) => makeAccount(id, { flags: 16, timestamp: first + id }));
+  client.createAccounts(imports([1n, 2n], 0n));
+  client.createTransfers([
+    makeTransfer(1n, 1n, 2n, 1n, { flags: 256, timestamp: 50n }),
+    makeTransfer(2n, 1n, 2n, 1n, { flags: 256, timestamp: 100n }),
+  ]);
+  const accounts = imports([3n, 4n, 5n], 60n);
+  const create = (): { statuses: number[]; fetches: number } => {
+    const before = store.fetches;
+    const statuses = client.createAccounts(accounts).map(({ status }) => status);
+    return { statuses, fetches: store.fetches - before };
+  };
+  const first = create();
+  expect(first.statuses).toEqual(accounts.map(() => AccountStatus.created));
+  expect(first.fetches).toBeGreaterThan(0);
+  const statuses = accounts.map(() => AccountStatus.exists);
+  expect(create()).toEqual({ statuses, fetches: 0 });
 });
 
 test.each([0, 1, 2])(
