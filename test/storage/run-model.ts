@@ -44,6 +44,14 @@ function sorted(entries: readonly Entry[]): Entry[] {
   return entries.slice().sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
+/** As many as it takes for their share of all blocks to be that of `rows` in 3/4 · `length`. */
+function allowedBlocks(total: number, rows: number, length: number): number {
+  let blocks = 0;
+  // Without division, which would round.
+  while (blocks < total && blocks * 3 * length < total * 4 * rows) blocks += 1;
+  return blocks;
+}
+
 export class RunModel {
   transfers = 0;
   burnt = 0;
@@ -81,8 +89,7 @@ export class RunModel {
       index.blocksOf(index.sealedRun?.entries.length ?? 0),
     );
     const total = totals.reduce((sum, blocks) => sum + blocks, 0);
-    const share = (rows - this.rowsAtCut) / (0.75 * this.constants.cutRows);
-    const allowed = Math.min(total, Math.ceil(total * share));
+    const allowed = allowedBlocks(total, rows - this.rowsAtCut, this.constants.cutRows);
     let left = allowed;
     for (const [id, index] of this.indexes.entries()) {
       const blocks = Math.min(left, totals[id]!);
@@ -104,9 +111,8 @@ export class RunModel {
     const ended: ModelMerge[] = [];
     for (const merge of index.merges) {
       const total = index.blocksOf(merge.output.entries.length);
-      const length = 0.75 * 4 ** (merge.level + 1) * this.constants.cutRows;
-      const share = (rows - merge.rowsAtStart) / length;
-      merge.output.blocks = Math.min(total, Math.ceil(total * share));
+      const length = 4 ** (merge.level + 1) * this.constants.cutRows;
+      merge.output.blocks = allowedBlocks(total, rows - merge.rowsAtStart, length);
       if (merge.output.blocks === total) ended.push(merge);
     }
     for (const merge of ended) {
