@@ -293,6 +293,11 @@ export class Replica extends ReplicaState {
     this.primary.pulseIfDue();
   }
 
+  /** The state is that of `commitMin`, and nothing is happening to it. */
+  get resting(): boolean {
+    return this.execution.idle;
+  }
+
   /** While it opens: `onStuck` is called once when no block has come for long; null: no more. */
   watchOpening(onStuck: (() => void) | null): void {
     this.onStuck = onStuck;

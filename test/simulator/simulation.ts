@@ -404,6 +404,8 @@ export class Simulation implements World, FaultsOwner, PlaceOwner {
       if (place.state !== PlaceState.up) return false;
       const { replica } = place.parts!;
       if (replica.commitMin < this.committedMax || replica.commitMin !== replica.op) return false;
+      // The last op may still wait for room on the disk, or for the checkpoint before its own.
+      if (!replica.resting) return false;
     }
     return true;
   }
