@@ -44,6 +44,10 @@ test("runs are written and merged, and ids and queries find what is in them", ()
   for (const name of runCounts) expect(replicas[name], name).toBeGreaterThan(0);
 });
 
+test("the state is asked when the last op does not wait for its checkpoint any more", () => {
+  expect(simulate(21n, { overrides: { replicas: 3 } }).committedOps).toBeGreaterThan(0);
+});
+
 /** Seeds that a mistake of a cluster of one is given to show itself. What each seed does may change. */
 const seedsToFind = 60n;
 
