@@ -5,6 +5,7 @@
  */
 import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
 import { Prng } from "../../src/core/prng.ts";
+import type { RunOptions } from "../../src/storage/runs/options.ts";
 import { Crash, type MemoryFileIo } from "../wal/memory-file-io.ts";
 import { formatMemoryFile, Harness, type SteppedIo, TestTime } from "./harness.ts";
 import { Judge, JudgementError } from "./judge.ts";
@@ -56,6 +57,8 @@ export interface CrashRunOptions {
   readonly journalTicks?: boolean;
   /** See `HarnessOptions`. Default: each life has its own. */
   readonly stepsPerTick?: number;
+  /** See `HostOptions`. */
+  readonly runs?: Partial<RunOptions>;
   readonly wrap?: (io: MemoryFileIo) => WrappedIo;
   /** Changes a replica before it is opened. */
   readonly onComposed?: (parts: ReplicaParts) => void;
@@ -134,11 +137,11 @@ export class CrashRun {
   }
 
   private prepareStart(io: SteppedIo): Harness {
-    const { onComposed, journalTicks = true } = this.options;
+    const { onComposed, runs = {}, journalTicks = true } = this.options;
     const grouping = this.random.chance(0.7);
     const pace = tickPaces[(this.options.seed + this.crashes) % tickPaces.length]!;
     const stepsPerTick = this.options.stepsPerTick ?? pace;
-    const common = { grouping, reused, journalTicks, stepsPerTick };
+    const common = { grouping, reused, runs, journalTicks, stepsPerTick };
     const options = onComposed === undefined ? common : { ...common, onComposed };
     return new Harness(io, this.judge.log, this.time, options);
   }

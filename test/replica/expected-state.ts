@@ -23,7 +23,7 @@ import {
   resultMax,
   splitReply,
 } from "../reference/operations.ts";
-import type { Account } from "../reference/records.ts";
+import type { Account, QueryFilter } from "../reference/records.ts";
 import type { LoggedRequest } from "./log.ts";
 import { changeEvents } from "./workload.ts";
 
@@ -62,6 +62,14 @@ export interface Mismatch {
   readonly at: number;
 }
 
+/** All that the workload gives its transfers. */
+const indexedFields: readonly Partial<QueryFilter>[] = [
+  ...[1n, 2n].map((user_data_128) => ({ user_data_128 })),
+  ...[1, 2].map((user_data_32) => ({ user_data_32 })),
+  ...[1, 2].map((ledger) => ({ ledger })),
+  ...[1, 2].map((code) => ({ code })),
+];
+
 export class ExpectedState {
   readonly reference = new ReferenceLedger();
   /** The op executed last. */
@@ -72,6 +80,8 @@ export class ExpectedState {
   /** Per account id − 1. */
   private readonly accountTransfers: Growth[] = [];
   private readonly accountBalances: Growth[] = [];
+  /** Transfers by one field each: what the sorted indexes are asked for. */
+  private readonly indexed: { readonly only: Partial<QueryFilter>; readonly growth: Growth }[] = [];
   private readonly growths: readonly Growth[];
   /** Per op: the length of each answer, and the accounts, of which a change makes new objects. */
   private readonly lengths: number[][] = [];
@@ -97,8 +107,24 @@ export class ExpectedState {
         growth(`balances of account ${id}`, getAccountBalances, filter, accountBalanceCodec),
       );
     }
+    for (const only of indexedFields) {
+      const filter = encodeArray(queryFilterCodec, [makeQueryFilter(only)]);
+      const [[field, value]] = Object.entries(only) as [[string, unknown]];
+      const name = `transfers with ${field} ${value}`;
+      this.indexed.push({
+        only,
+        growth: growth(name, Operation.queryTransfers, filter, transferCodec),
+      });
+    }
     const { accountTransfers, accountBalances } = this;
-    this.growths = [this.transfers, this.events, ...accountTransfers, ...accountBalances];
+    const byField = this.indexed.map((one) => one.growth);
+    this.growths = [
+      this.transfers,
+      this.events,
+      ...accountTransfers,
+      ...accountBalances,
+      ...byField,
+    ];
     this.mark(true);
   }
 
@@ -128,6 +154,10 @@ export class ExpectedState {
     this.transfers.answer.append(encodeArray(transferCodec, transfers));
     const events = reference.getChangeEvents({ ...range, timestamp_max: 0n, limit: 8189 });
     this.events.answer.append(encodeArray(changeEventCodec, events));
+    for (const { only, growth: found } of this.indexed) {
+      const some = reference.queryTransfers(makeQueryFilter({ ...range, ...only }), 8189);
+      found.answer.append(encodeArray(transferCodec, some));
+    }
     const touched = new Set<bigint>();
     for (const { debit_account_id, credit_account_id } of transfers) {
       touched.add(debit_account_id);

@@ -80,13 +80,15 @@ export interface Region {
 /**
  * @param parts - Of a replica that has opened the file.
  * @param blocks - All that the checkpoint refers to.
+ * @param readAtStart - Addresses of the blocks that the replica read until it served.
  */
 export function mapFile(
   image: MemoryFileIo,
   parts: ReplicaParts,
   blocks: readonly BlockRequest[],
+  readAtStart: ReadonlySet<number>,
 ): readonly Region[] {
-  return new FileMap(image, parts, blocks).regions;
+  return new FileMap(image, parts, blocks, readAtStart).regions;
 }
 
 /** A disk at rest, as `inspect` reads a file. */
@@ -120,6 +122,7 @@ class FileMap {
     private readonly image: MemoryFileIo,
     private readonly parts: ReplicaParts,
     private readonly blocks: readonly BlockRequest[],
+    private readonly readAtStart: ReadonlySet<number>,
   ) {
     this.layout = new DataFileLayout(parts.superblock.formatOptions);
     this.checkpointOp = parts.superblock.checkpointOp;
@@ -214,11 +217,17 @@ class FileMap {
       }
       const { type, table, first, count } = request;
       const name = blockName(address, type, table, first, count);
-      const lazy = type === BlockType.rows && table === balancesId;
-      const kind = lazy ? "block of balances" : blockKinds[type];
-      this.add(kind, lazy ? "stops" : "refuses", blockSize, blockEdges(type), name);
+      const [kind, fate] = this.blockFate(address, type, table);
+      this.add(kind, fate, blockSize, blockEdges(type), name);
     }
     this.add("beyond the grid's last block", "dead", this.image.sizeBytes - layout.fileSize(last));
+  }
+
+  private blockFate(address: number, type: BlockType, table: number): readonly [string, Fate] {
+    if (type === BlockType.rows && table === balancesId) return ["block of balances", "stops"];
+    if (type !== BlockType.run) return [blockKinds[type], "refuses"];
+    if (this.readAtStart.has(address)) return [runReadAtStart, "refuses"];
+    return [blockKinds[type], "stops"];
   }
 
   private message(at: number): { readonly bytes: Uint8Array; readonly words: Uint32Array } {
@@ -244,9 +253,16 @@ const blockKinds: Readonly<Record<BlockType, string>> = {
 /** Rows that a start does not read: nothing in memory is made from them. */
 const balancesId = appendTableFormats.find(({ name }) => name === "balances")!.id;
 
+/**
+ * What a merge under way takes next, ids whose filters an unfinished run has not written yet, and what
+ * the ops in the log look up.
+ */
+const runReadAtStart = "block of a sorted run that the start reads";
+
 /** Kinds that a file with checkpoints has. */
 export const blockKindNames: readonly string[] = [
   ...Object.values(blockKinds),
+  runReadAtStart,
   "block of balances",
 ];
 

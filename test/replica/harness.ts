@@ -15,6 +15,7 @@ import { type Connection, Peer } from "../../src/io/connection.ts";
 import type { FileHandle, FileIo, Time } from "../../src/io/io.ts";
 import type { Message } from "../../src/io/message-pool.ts";
 import { composeReplica, type MemoryOptions } from "../../src/server/compose.ts";
+import type { RunOptions } from "../../src/storage/runs/options.ts";
 import { DataFileLayout, type FormatOptions, formatVersion } from "../../src/wal/data-file.ts";
 import { formatDataFile } from "../../src/wal/format.ts";
 import { Superblock } from "../../src/wal/superblock.ts";
@@ -49,6 +50,17 @@ export const tinyMemory: MemoryOptions = {
   messagesSmall: 4 * pipelinePrepareMax,
 };
 
+/**
+ * A cut every few ops, runs of several blocks, and merges almost always: filters and levels are there
+ * after a dozen checkpoints.
+ */
+export const tinyRuns: Partial<RunOptions> = {
+  cutRows: 100,
+  blockEntriesShort: 60,
+  blockEntriesLong: 40,
+  writeBlocks: 24,
+};
+
 export const memoryFileSize = 160 * 1024 * 1024;
 
 export class TestTime implements Time {
@@ -79,6 +91,8 @@ export interface Reply {
 export interface HostOptions {
   readonly grouping?: boolean;
   readonly memory?: MemoryOptions;
+  /** In place of some of `tinyRuns`; constants have to be those that the file was written with. */
+  readonly runs?: Partial<RunOptions>;
   /**
    * The journal works as the server's does in a cluster of one: headers wait for ticks, which the owner
    * gives. Default: yes. Otherwise as in a larger cluster: they follow their prepares at once.
@@ -162,6 +176,7 @@ export class ReplicaHost {
       superblock,
       createBus: () => bus,
       memory: this.options.memory ?? tinyMemory,
+      runs: { ...tinyRuns, ...this.options.runs },
       grouping: this.options.grouping ?? true,
       journalTicks: this.options.journalTicks ?? true,
       allocateWords: (count) => this.allocateWords(count),

@@ -48,6 +48,13 @@ export const slowRows: readonly Weakness[] = [
     return words[wordAt + blockLayout.word.type] === BlockType.rows;
   }),
 ];
+/** The same for blocks of sorted runs. */
+export const slowRuns: readonly Weakness[] = [
+  weak("block", "slow", (_fileAt, words, wordAt) => {
+    const type = words[wordAt + blockLayout.word.type];
+    return type === BlockType.run || type === BlockType.filter;
+  }),
+];
 export const manyRows: Load = { quiet: 0.05, eventsMax: 150 };
 
 export const slotsOrView =

@@ -149,6 +149,32 @@ export function sealedNotAwaited({ storage }: ReplicaParts): void {
   };
 }
 
+/** The sync waits for the blocks of runs sealed up to the freeze: not for them instead. */
+export function runBlocksNotAwaited({ storage }: ReplicaParts): void {
+  const freeze = storage.freeze.bind(storage);
+  storage.freeze = (op, trailers) => {
+    freeze(op, trailers);
+    storage["writer"]["runBlocksAtFreeze"] = 0;
+  };
+}
+
+/** The blocks of merged runs stay until the freeze after the next: free at once instead. */
+export function mergedBlocksFreeAtOnce(parts: ReplicaParts): void {
+  const { freeSet } = parts.storage.grid;
+  const release = freeSet.release.bind(freeSet);
+  blocksFreeAtOnce(parts);
+  const releaseAtOnce = freeSet.release;
+  freeSet.release = release;
+  for (const index of parts.storage["group"].indexes) {
+    const completeMerge = index.completeMerge.bind(index);
+    index.completeMerge = (merge, grid) => {
+      freeSet.release = releaseAtOnce;
+      completeMerge(merge, grid);
+      freeSet.release = release;
+    };
+  }
+}
+
 /** A frozen page is copied before it changes: changed where it is instead. */
 export function frozenPagesChange({ storage }: ReplicaParts): void {
   for (const table of [storage.accounts, storage.pendingStatus]) {
