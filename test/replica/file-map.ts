@@ -225,9 +225,13 @@ class FileMap {
 
   private blockFate(address: number, type: BlockType, table: number): readonly [string, Fate] {
     if (type === BlockType.rows && table === balancesId) return ["block of balances", "stops"];
-    if (type !== BlockType.run) return [blockKinds[type], "refuses"];
-    if (this.readAtStart.has(address)) return [runReadAtStart, "refuses"];
-    return [blockKinds[type], "stops"];
+    const lazy = type === BlockType.run || type === BlockType.rows;
+    if (!lazy) return [blockKinds[type], "refuses"];
+    if (!this.readAtStart.has(address)) {
+      if (table === failedIdsId && type === BlockType.rows) return [failedIdsOfRuns, "serves"];
+      return [type === BlockType.run ? blockKinds[type] : "block of older rows", "stops"];
+    }
+    return [type === BlockType.run ? runReadAtStart : blockKinds[type], "refuses"];
   }
 
   private message(at: number): { readonly bytes: Uint8Array; readonly words: Uint32Array } {
@@ -259,11 +263,17 @@ const balancesId = appendTableFormats.find(({ name }) => name === "balances")!.i
  */
 const runReadAtStart = "block of a sorted run that the start reads";
 
+/** A start reads the ids that failed since; and nobody reads the others, which runs have. */
+const failedIdsOfRuns = "block of failed ids that runs have";
+
+const failedIdsId = appendTableFormats.find(({ name }) => name === "failed ids")!.id;
+
 /** Kinds that a file with checkpoints has. */
 export const blockKindNames: readonly string[] = [
   ...Object.values(blockKinds),
   runReadAtStart,
   "block of balances",
+  failedIdsOfRuns,
 ];
 
 /** First and last byte of each field. */

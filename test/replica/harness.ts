@@ -239,6 +239,11 @@ export class ReplicaHost {
   }
 }
 
+/** The replica stopped in the middle of a query. */
+export class StoppedError extends Error {
+  override name = "StoppedError";
+}
+
 /** File I/O whose operations are carried out one by one, when asked. */
 export type SteppedIo = FileIo & {
   /** Carries one out and calls back; false when there is none. */
@@ -356,7 +361,7 @@ export class Harness extends ReplicaHost {
     while (!ready && this.fatal === null && this.stepped.step()) {
       // The prefetch reads.
     }
-    if (!ready) throw new Error(this.fatal ?? "a query waits for nothing");
+    if (!ready) throw new StoppedError(this.fatal ?? "a query waits for nothing");
     return queryReplyBytes.subarray(0, stateMachine.commit());
   }
 }

@@ -10,13 +10,22 @@ import { blockSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
 import { u64ReadNumber } from "../../src/core/u128.ts";
 import { MessagePool } from "../../src/io/message-pool.ts";
+import { portableRunKernels } from "../../src/native/sorted-runs/kernels.ts";
 import type { MemoryOptions } from "../../src/server/compose.ts";
 import { BlockRequest } from "../../src/storage/block-reader.ts";
 import { RefCursor, visitAll } from "../../src/storage/ref-cursor.ts";
+import type { RunOptions } from "../../src/storage/runs/options.ts";
 import { DataFileLayout } from "../../src/wal/data-file.ts";
 import { frame, prepareHeader } from "../../src/wire/header.ts";
 import { Crash, type MemoryFileIo, memoryBuffer } from "../wal/memory-file-io.ts";
-import { formatMemoryFile, Harness, TestTime, tinyFormat, tinyMemory } from "./harness.ts";
+import {
+  formatMemoryFile,
+  Harness,
+  TestTime,
+  tinyFormat,
+  tinyMemory,
+  tinyRuns,
+} from "./harness.ts";
 import { Log } from "./log.ts";
 import { TestClient } from "./test-client.ts";
 import { Workload } from "./workload.ts";
@@ -108,6 +117,7 @@ class Follower {
     private readonly prepares: readonly Uint8Array[],
     private readonly seed: number,
     private readonly memory: MemoryOptions,
+    private readonly runs: Pick<Partial<RunOptions>, "kernels" | "writeBlocks"> = {},
   ) {
     this.io = formatMemoryFile(seed);
     this.start();
@@ -117,6 +127,7 @@ class Follower {
     this.pool = new MessagePool(memoryBuffer, { small: 1, large: 1 });
     this.harness = new Harness(this.io, new Log(), new TestTime(), {
       memory: this.memory,
+      runs: { ...tinyRuns, ...this.runs },
       onComposed: (parts) => {
         noteStates(parts, this.states);
         parts.replica.primary.pulseIfDue = () => {}; // They come from the log.
@@ -203,8 +214,11 @@ test("the same log makes the same checkpoints, whatever disks, memory and restar
   const ops = 20 * interval;
   for (let seed = 1; seed <= 6; seed += 1) {
     const { prepares, states } = record(seed, ops, seed % 3 === 0 ? 400 : 30);
-    const calm = new Follower(prepares, seed + 100, large);
-    const restarted = new Follower(prepares, seed + 200, small);
+    const calm = new Follower(prepares, seed + 100, large, {
+      kernels: portableRunKernels,
+      writeBlocks: 128,
+    });
+    const restarted = new Follower(prepares, seed + 200, small, { writeBlocks: 8 });
     const killed = new Follower(prepares, seed + 300, seed % 2 === 0 ? tinyMemory : large);
     const random = new Prng(seed);
     while (calm.op < ops) calm.step(random);
@@ -226,6 +240,8 @@ test("the same log makes the same checkpoints, whatever disks, memory and restar
     }
     killed.io.crashAtWrite = Number.POSITIVE_INFINITY;
     expect(restarted.starts).toBe(16);
+    const [ids] = calm.harness.parts.storage.indexes.group.indexes;
+    expect(ids!.levels.length).toBeGreaterThan(1); // Runs were merged.
     expect(killed.starts).toBeGreaterThan(2);
     for (const follower of [calm, restarted, killed]) {
       follower.finish();

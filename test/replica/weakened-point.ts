@@ -7,7 +7,14 @@ import type { Purpose, Treatment, Weakness } from "./weakened-io.ts";
 /** How the replica lives: what brings it to a point often. */
 export type Load = Pick<
   CrashRunOptions,
-  "kills" | "short" | "shortWrites" | "quiet" | "eventsMax" | "journalTicks" | "stepsPerTick"
+  | "kills"
+  | "short"
+  | "shortWrites"
+  | "quiet"
+  | "eventsMax"
+  | "journalTicks"
+  | "stepsPerTick"
+  | "runs"
 >;
 
 export interface Point {
@@ -56,6 +63,8 @@ export const slowRuns: readonly Weakness[] = [
   }),
 ];
 export const manyRows: Load = { quiet: 0.05, eventsMax: 150 };
+/** Nearly all that is written is rows, and a start reads them all: nothing is cut. */
+export const rowsAlone: Load = { ...manyRows, runs: { cutRows: 2 ** 17 } };
 
 export const slotsOrView =
   "a cluster of one tells dead prepares from live ones twice: they are overwritten before it " +

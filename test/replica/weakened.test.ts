@@ -9,13 +9,21 @@
 import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import type { ReplicaParts } from "../../src/consensus/open-replica.ts";
+import { InvariantError } from "../../src/core/assert.ts";
 import { headerSize } from "../../src/core/limits.ts";
 import { Prng } from "../../src/core/prng.ts";
 import { DataFileLayout, headersPerSector } from "../../src/wal/data-file.ts";
 import { headerMessageSize, headerOp, headerWords, isReserved } from "../../src/wal/headers.ts";
 import { Crash, type MemoryFileIo } from "../wal/memory-file-io.ts";
 import { CrashRun } from "./crash-run.ts";
-import { formatMemoryFile, formatThrough, Harness, TestTime, tinyFormat } from "./harness.ts";
+import {
+  formatMemoryFile,
+  formatThrough,
+  Harness,
+  StoppedError,
+  TestTime,
+  tinyFormat,
+} from "./harness.ts";
 import { JudgementError } from "./judge.ts";
 import { Log } from "./log.ts";
 import { TestClient } from "./test-client.ts";
@@ -42,7 +50,11 @@ function verdict(run: () => void): string | null {
     run();
     return null;
   } catch (error) {
-    if (error instanceof JudgementError) return error.message;
+    // A replica that stops, or finds itself contradicted, is seen as well.
+    const seen = [JudgementError, StoppedError, InvariantError].some(
+      (kind) => error instanceof kind,
+    );
+    if (seen) return (error as Error).message;
     throw error;
   }
 }
