@@ -15,7 +15,7 @@ import { Crash, MemoryFileIo } from "../wal/memory-file-io.ts";
 import { Harness, TestTime } from "./harness.ts";
 import { JudgementError } from "./judge.ts";
 import { Log } from "./log.ts";
-import { type RecordedRun, recordedFileSize, recordRun } from "./recorded-run.ts";
+import { type RecordedRun, recordedFileSize, recordedRuns, recordRun } from "./recorded-run.ts";
 import { ReusedMemory } from "./reused-memory.ts";
 
 /** One replica is started after the other. */
@@ -113,6 +113,7 @@ class Trial {
   private start(disk: MemoryFileIo): Harness {
     return new Harness(disk, new Log(), new TestTime(), {
       reused,
+      runs: recordedRuns,
       onComposed: ({ stateMachine }) => {
         stateMachine.pulseDue = () => false;
       },

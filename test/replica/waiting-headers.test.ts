@@ -208,6 +208,7 @@ describe("a start after a power cut and rot of what was acknowledged refuses whe
     expect(tally.refused).toBeGreaterThan(300);
     expect(tally.takenForTorn).toBeGreaterThan(0);
     expect(tally.goneMax).toBeLessThanOrEqual(pipelinePrepareMax);
-    expect(tally.goneMaxOfSeveral).toBeLessThanOrEqual(tally.waitingMax);
+    // Headers land in any order: there may be ops between those whose headers had not.
+    expect(tally.goneMaxOfSeveral).toBeLessThanOrEqual(pipelinePrepareMax);
   });
 });
