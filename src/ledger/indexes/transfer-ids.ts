@@ -14,15 +14,10 @@
  * hence is in the active generation; the sealed one never changes.
  */
 import { assert } from "../../core/assert.ts";
+import type { CutPosition } from "../store.ts";
 import { hashId, IdTable, rowsMax } from "./id-table.ts";
 import type { Recycler } from "./recycler.ts";
 import { Slabs } from "./slabs.ts";
-
-/** A border of generations: the first transfer row and the first burnt id beyond it. */
-interface Border {
-  readonly transfers: number;
-  readonly failedIds: number;
-}
 
 const idWords = 4;
 
@@ -39,12 +34,12 @@ class Generation {
     this.table = new IdTable(this.rows, this.burnt, seed, slotsLog2, memory);
   }
 
-  beginsAt(border: Border): boolean {
+  beginsAt(border: CutPosition): boolean {
     return this.firstRow === border.transfers && this.firstBurnt === border.failedIds;
   }
 
   /** Empties the generation. Its memory is kept: the next one will need as much. */
-  restart(border: Border): void {
+  restart(border: CutPosition): void {
     this.table.empty();
     this.firstRow = border.transfers;
     this.firstBurnt = border.failedIds;
@@ -104,14 +99,14 @@ export class TransferIds {
   }
 
   /** Forgets all ids: those from `covered` on will be added again. */
-  reset(covered: Border, cut: Border): void {
+  reset(covered: CutPosition, cut: CutPosition): void {
     this.sealed.restart(covered);
     this.active.restart(cut);
     this.sealedInUse = !this.sealed.beginsAt(cut);
   }
 
   /** Follows the storage. All ids up to the cut, if it has moved, are in the active generation. */
-  follow(covered: Border, cut: Border): void {
+  follow(covered: CutPosition, cut: CutPosition): void {
     if (!this.active.beginsAt(cut)) {
       const active = this.sealed;
       this.sealed = this.active;

@@ -24,7 +24,7 @@ import {
   paceNumerator,
   type RunOptions,
 } from "./options.ts";
-import type { CutPosition, Run } from "./run.ts";
+import { type CutPosition, type Run, sameCut } from "./run.ts";
 import { blocksWithFilters, RunBuilder } from "./run-builder.ts";
 import type { RunMerge } from "./run-merge.ts";
 import { RunWrites } from "./run-writes.ts";
@@ -129,9 +129,7 @@ export class IndexGroup {
   }
 
   private get hasSealed(): boolean {
-    return (
-      this.cut.transfers !== this.covered.transfers || this.cut.failedIds !== this.covered.failedIds
-    );
+    return !sameCut(this.cut, this.covered);
   }
 
   /**

@@ -21,7 +21,7 @@ import {
   RunPart,
 } from "./index-state.ts";
 import { levelRuns } from "./options.ts";
-import type { CutPosition } from "./run.ts";
+import { type CutPosition, sameCut } from "./run.ts";
 import { runMetadataWords } from "./run-metadata.ts";
 
 /** Four constants, two cuts of two words, the number of indexes. */
@@ -147,10 +147,6 @@ function notBefore(a: CutPosition, b: CutPosition): boolean {
   return a.transfers >= b.transfers && a.failedIds >= b.failedIds;
 }
 
-function equal(a: CutPosition, b: CutPosition): boolean {
-  return a.transfers === b.transfers && a.failedIds === b.failedIds;
-}
-
 function decodeIndex(
   words: Uint32Array,
   at: number,
@@ -202,7 +198,7 @@ function decodeRun(
   const blocks = words[at + 8]!;
   const filterBlocks = words[at + 9]!;
   if (level >= levelsMax || words[at + 1]! > 1) return null;
-  if (!notBefore(end, first) || equal(end, first)) return null;
+  if (!notBefore(end, first) || sameCut(end, first)) return null;
   // Every block but the last is full, and no block is empty.
   if (blocks !== Math.ceil(entries / index.blockEntries)) return null;
   if (complete && blocks === 0) return null;
@@ -242,7 +238,7 @@ function runsFollow(state: IndexesState, index: IndexPart): boolean {
   if (!notBefore(state.covered, youngestEnd)) return false;
   const sealed = index.unfinishedRun(0)?.run ?? null;
   if (sealed === null) return true;
-  return equal(sealed.first, state.covered) && equal(sealed.end, state.cut);
+  return sameCut(sealed.first, state.covered) && sameCut(sealed.end, state.cut);
 }
 
 /** Each merge has its inputs and its output; each output that is not of a cut has its merge. */
@@ -257,8 +253,8 @@ function mergesFit(index: IndexPart, rows: CutPosition): boolean {
     const inputs = index.completeRuns(merge.level);
     const output = index.unfinishedRun(merge.level + 1);
     if (inputs.length < levelRuns || output === null) return false;
-    if (!equal(output.run.first, inputs[0]!.run.first)) return false;
-    if (!equal(output.run.end, inputs[levelRuns - 1]!.run.end)) return false;
+    if (!sameCut(output.run.first, inputs[0]!.run.first)) return false;
+    if (!sameCut(output.run.end, inputs[levelRuns - 1]!.run.end)) return false;
     let merged = 0;
     let total = 0;
     for (let input = 0; input < levelRuns; input += 1) {

@@ -6,7 +6,7 @@ import { assert } from "../../core/assert.ts";
 import type { IndexGroup } from "./index-group.ts";
 import { type IndexesState, type IndexPart, type MergePart, RunPart } from "./index-state.ts";
 import { levelRuns } from "./options.ts";
-import type { CutPosition, Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { RunMerge } from "./run-merge.ts";
 import type { SortedIndex } from "./sorted-index.ts";
 
@@ -48,15 +48,10 @@ function partOf(run: Run): RunPart {
 /** At a start: the state of the checkpoint becomes that of the indexes, which are empty. */
 export function restoreIndexes(group: IndexGroup, state: IndexesState): void {
   group.cut = state.cut;
-  // Nothing is sealed when the two are one: `restored` looks at that.
-  group.covered = samePlace(state.cut, state.covered) ? state.cut : state.covered;
+  group.covered = state.covered;
   for (let id = 0; id < state.indexes.length; id += 1) {
     restoreIndex(group.indexes[id]!, state.indexes[id]!);
   }
-}
-
-function samePlace(a: CutPosition, b: CutPosition): boolean {
-  return a.transfers === b.transfers && a.failedIds === b.failedIds;
 }
 
 function restoreIndex(index: SortedIndex, part: IndexPart): void {

@@ -5,7 +5,7 @@
  * block. So after each block the run, as far as it goes, is what a checkpoint can store.
  */
 import { assert } from "../../core/assert.ts";
-import { filterWords, type RunKernels } from "../../native/sorted-runs/run-kernels.ts";
+import { entryKeyAt, filterWords, type RunKernels } from "../../native/sorted-runs/run-kernels.ts";
 import { BlockType } from "../format.ts";
 import { blockFilters } from "./options.ts";
 import type { Run } from "./run.ts";
@@ -13,9 +13,6 @@ import type { RunWrites } from "./run-writes.ts";
 
 /** Blocks that one call of `addBlock` seals at most: of entries, and of filters. */
 const sealedMax = 2;
-
-/** Words before an entry's key: its row. */
-const keyAt = 2;
 
 export class RunBuilder {
   constructor(
@@ -55,7 +52,7 @@ export class RunBuilder {
         run.filters,
         block * filterWords,
         words,
-        payloadAt + keyAt,
+        payloadAt + entryKeyAt,
         entryWords,
         count,
         this.filterSeed,

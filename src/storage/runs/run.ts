@@ -23,6 +23,10 @@ export interface CutPosition {
   readonly failedIds: number;
 }
 
+export function sameCut(a: CutPosition, b: CutPosition): boolean {
+  return a.transfers === b.transfers && a.failedIds === b.failedIds;
+}
+
 export class Run {
   /** Entries in all blocks. Every block but the last has `blockEntries`. */
   entries = 0;
